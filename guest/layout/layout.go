@@ -1,11 +1,7 @@
 package layout
 
-import "fmt"
-
-// GPA is a guest-physical address.
+// GPA is a guest-physical address. It has no String method, so that %#x prints it.
 type GPA uint64
-
-func (a GPA) String() string { return fmt.Sprintf("%#x", uint64(a)) }
 
 // Page sizes of x86-64 (Intel SDM vol. 3, 4.5).
 const (
@@ -76,11 +72,11 @@ const (
 	// PageTablesMax is the room at PageTables.
 	PageTablesMax = 0x6_0000
 
-	EBDAStart   GPA = 0x9_FC00
-	LegacyHole  GPA = 0xA_0000 // video memory and option ROMs of a PC
-	ACPITables  GPA = 0xE_0000 // RSDP first: where the guest also searches it
-	ACPIMax         = 0x1_0000
-	MPTable     GPA = 0xF_0000 // floating pointer first (MP spec 1.4, 4)
-	MPTableMax      = 0x1_0000
-	HighMemory  GPA = 0x10_0000 // 1 MiB
+	EBDAStart  GPA = 0x9_FC00
+	LegacyHole GPA = 0xA_0000 // video memory and option ROMs of a PC
+	ACPITables GPA = 0xE_0000 // RSDP first: where the guest also searches it
+	ACPIMax        = 0x1_0000
+	MPTable    GPA = 0xF_0000 // floating pointer first (MP spec 1.4, 4)
+	MPTableMax     = 0x1_0000
+	HighMemory GPA = 0x10_0000 // 1 MiB
 )

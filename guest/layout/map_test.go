@@ -79,7 +79,7 @@ func TestContains(t *testing.T) {
 		{^GPA(0), ^uint64(0), false},
 	} {
 		if got := m.Contains(tt.a, tt.n); got != tt.want {
-			t.Errorf("Contains(%v, %#x) = %v", tt.a, tt.n, got)
+			t.Errorf("Contains(%#x, %#x) = %v", tt.a, tt.n, got)
 		}
 	}
 	if (Map{}).Contains(0, 1) {
@@ -100,7 +100,7 @@ func TestE820(t *testing.T) {
 		var ram uint64
 		for _, e := range m.E820() {
 			if e.Start < last || e.Size == 0 {
-				t.Errorf("%d MiB: %v %v overlaps, is empty or is out of order", size>>20, e.Range, e.Type)
+				t.Errorf("%d MiB: %#x %v overlaps, is empty or is out of order", size>>20, e.Range, e.Type)
 			}
 			last = e.End()
 			if e.Type != E820RAM {
@@ -108,11 +108,11 @@ func TestE820(t *testing.T) {
 			}
 			ram += e.Size
 			if !m.Contains(e.Start, e.Size) {
-				t.Errorf("%d MiB: %v is called RAM and is not backed", size>>20, e.Range)
+				t.Errorf("%d MiB: %#x is called RAM and is not backed", size>>20, e.Range)
 			}
 			for _, w := range windows {
 				if e.Start < w.End() && w.Start < e.End() {
-					t.Errorf("%d MiB: %v is called RAM and overlaps %v", size>>20, e.Range, w)
+					t.Errorf("%d MiB: %#x is called RAM and overlaps %#x", size>>20, e.Range, w)
 				}
 			}
 		}
@@ -146,7 +146,7 @@ func TestFirstMiB(t *testing.T) {
 	var last GPA
 	for _, a := range areas {
 		if a.Start < last || a.End() > HighMemory {
-			t.Errorf("area %v starts before %v or ends after 1 MiB", a, last)
+			t.Errorf("area %#x starts before %#x or ends after 1 MiB", a, last)
 		}
 		last = a.End()
 	}
