@@ -13,7 +13,7 @@ const (
 )
 
 // DeviceTypeBits are the bits that a device type may define.
-const DeviceTypeBits Features = 1<<24 - 1 | ^Features(0)<<50
+const DeviceTypeBits Features = 1<<24 - 1 | 0x3fff<<50
 
 // Has tells whether all the bits of f are in the set.
 func (s Features) Has(f Features) bool { return s&f == f }
