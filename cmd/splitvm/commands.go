@@ -1,0 +1,9 @@
+package main
+
+import "github.com/urfave/cli/v3"
+
+func commands() []*cli.Command {
+	return []*cli.Command{
+		doctorCommand(),
+	}
+}
