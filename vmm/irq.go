@@ -107,10 +107,9 @@ func (l *MSILine) Route(addr uint64, data uint32) error {
 	return nil
 }
 
-// Raise signals the line.
-func (l *MSILine) Raise() {
-	// The counter saturates only if KVM never reads it; EAGAIN then means
-	// that an interrupt is pending already.
+// Signal raises the interrupt. It doesn't block: where the counter is full,
+// an interrupt is pending already.
+func (l *MSILine) Signal() {
 	one := [8]byte{1}
 	unix.Write(l.fd, one[:])
 }
