@@ -1,0 +1,136 @@
+package main
+
+import (
+	"errors"
+	"io"
+	"os"
+
+	"golang.org/x/term"
+)
+
+// Keys of the console's escape: Ctrl-A, then x ends the guest, Ctrl-A sends
+// one, h tells the keys. They are QEMU's, which users have in their fingers.
+const (
+	escapeKey = 0x01
+	endOfFile = 0x04
+)
+
+var errEscaped = errors.New("ended from the console (Ctrl-A x)")
+
+// terminal is the user's side of a guest's console: raw while the guest runs,
+// when it is a terminal.
+type terminal struct {
+	in    *os.File
+	out   io.Writer
+	saved *term.State // nil: not a terminal
+}
+
+// openTerminal puts in into raw mode if it is a terminal: Ctrl-C then goes to
+// the guest as a byte, and the escape key is the way out.
+func openTerminal(in *os.File, out io.Writer) (*terminal, error) {
+	t := &terminal{in: in, out: out}
+	if !term.IsTerminal(int(in.Fd())) {
+		return t, nil
+	}
+	saved, err := term.MakeRaw(int(in.Fd()))
+	if err != nil {
+		return nil, err
+	}
+	t.saved = saved
+	return t, nil
+}
+
+// interactive tells whether a person types.
+func (t *terminal) interactive() bool { return t.saved != nil }
+
+// size is the terminal's columns and rows, 0 where there is none.
+func (t *terminal) size() (cols, rows int) {
+	cols, rows, err := term.GetSize(int(t.in.Fd()))
+	if err != nil {
+		return 0, 0
+	}
+	return cols, rows
+}
+
+// close gives the terminal back as it was.
+func (t *terminal) close() error {
+	if t.saved == nil {
+		return nil
+	}
+	return term.Restore(int(t.in.Fd()), t.saved)
+}
+
+// pump hands what is typed to the guest until the input ends or the user
+// escapes, which it reports to ended. A pipe's end becomes Ctrl-D, which ends
+// the input of a program that reads the guest's console.
+func (t *terminal) pump(guest io.Writer, ended func(error)) {
+	buf := make([]byte, 4096)
+	f := escapeFilter{on: t.interactive()}
+	for {
+		n, err := t.in.Read(buf)
+		out, action := f.filter(buf[:n])
+		if len(out) > 0 {
+			if _, werr := guest.Write(out); werr != nil {
+				return
+			}
+		}
+		switch action {
+		case escapeEnd:
+			ended(errEscaped)
+			return
+		case escapeHelp:
+			io.WriteString(t.out, "\r\nCtrl-A x  end the guest\r\nCtrl-A Ctrl-A  send Ctrl-A\r\n")
+		}
+		if err != nil {
+			if !t.interactive() {
+				guest.Write([]byte{endOfFile})
+			}
+			return
+		}
+	}
+}
+
+type escapeAction int
+
+const (
+	escapeNone escapeAction = iota
+	escapeEnd
+	escapeHelp
+)
+
+// escapeFilter takes the escape sequences out of what is typed. A sequence may
+// be split over reads.
+type escapeFilter struct {
+	on      bool
+	pending bool
+}
+
+// filter returns what goes to the guest and what else to do. After escapeEnd
+// the rest is dropped.
+func (f *escapeFilter) filter(p []byte) ([]byte, escapeAction) {
+	if !f.on {
+		return p, escapeNone
+	}
+	action := escapeNone
+	out := make([]byte, 0, len(p)+1)
+	for _, b := range p {
+		if !f.pending {
+			if f.pending = b == escapeKey; !f.pending {
+				out = append(out, b)
+			}
+			continue
+		}
+		f.pending = false
+		switch b {
+		case 'x', 'X':
+			return out, escapeEnd
+		case 'h', '?':
+			action = escapeHelp
+		case escapeKey:
+			out = append(out, escapeKey)
+		default:
+			out = append(out, escapeKey, b)
+		}
+	}
+	return out, action
+}
