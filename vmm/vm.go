@@ -182,11 +182,17 @@ func (vm *VM) Run(ctx context.Context) Outcome {
 	return vm.outcome
 }
 
-// Close frees the VM. A guest that still runs is ended first. Devices must
-// have been stopped by whoever made them; the buses are not called again.
-func (vm *VM) Close() error {
+// Stop ends a guest that still runs and waits until no vCPU is in it: the buses
+// are not called again.
+func (vm *VM) Stop() {
 	vm.End(Outcome{End: Stopped})
 	vm.done.Wait()
+}
+
+// Close frees the VM, after Stop. Devices must have been closed by whoever
+// made them.
+func (vm *VM) Close() error {
+	vm.Stop()
 	var errs []error
 	for _, v := range vm.vcpus {
 		errs = append(errs, v.close())
