@@ -31,11 +31,3 @@ func (d doorbells) Attach(gpa layout.GPA, size, fd int) error {
 func (d doorbells) Detach(gpa layout.GPA, size, fd int) error {
 	return d.vm.RemoveDoorbell(kvm.Doorbell{Addr: uint64(gpa), Size: uint32(size)}, fd)
 }
-
-// irqLine is a GSI's level, for the serial port.
-type irqLine struct {
-	vm  *kvm.VM
-	gsi uint32
-}
-
-func (l irqLine) SetLevel(high bool) error { return l.vm.SetLine(l.gsi, high) }
