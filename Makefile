@@ -1,0 +1,45 @@
+# splitvm: build, run, test. `make help` lists the targets.
+GO ?= go
+RUN ?= .
+
+# Facilities whose absence fails a test instead of skipping it; CI demands all.
+ifdef CI
+REQUIRE ?= kvm,uffd
+else
+REQUIRE ?=
+endif
+
+.DEFAULT_GOAL := build
+.PHONY: help build run test vet unit rigtest soak tools clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort | expand -t 14
+
+build: ## build bin/splitvm
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/...
+
+run: tools build ## boot Debian's kernel to a command's output, and show what happened
+	$(GO) run ./integration/demo
+
+test: tools vet unit rigtest ## everything that CI runs
+
+vet: ## go vet and gofmt
+	@test -z "$$(gofmt -l .)" || { echo "not gofmt'd:"; gofmt -l .; exit 1; }
+	$(GO) vet ./...
+
+unit: ## all tests but those with whole guests, with the race detector
+	SPLITVM_REQUIRE=$(REQUIRE) $(GO) test -race -timeout 15m ./...
+
+rigtest: ## whole Linux guests in the nested rig
+	SPLITVM_REQUIRE=rig,$(REQUIRE) $(GO) test -timeout 20m -count=1 -v ./integration/rig/...
+
+soak: tools build ## the long proofs: thousands of rounds, fuzzing
+	.ci/soak
+
+tools: ## install the few Debian packages that building and testing need
+	.ci/tools
+
+clean: ## remove what was built; the cache of fetched packages stays
+	rm -rf bin
+
+include integration/rig/rig.mk
