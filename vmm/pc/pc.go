@@ -79,7 +79,7 @@ func (m *Machine) build() error {
 	if err := m.bus(); err != nil {
 		return fmt.Errorf("make machine: %w", err)
 	}
-	return vmm.Load(m.cfg.Memory, m.cfg.Plan)
+	return m.cfg.Plan.Place(m.cfg.Memory)
 }
 
 // start gives vCPU 0 its entry state; the others wait for their start-up IPI.

@@ -1,56 +1,11 @@
 package vmm
 
 import (
-	"fmt"
-	"io"
-	"os"
-
 	gokvm "github.com/bobuhiro11/gokvm/kvm"
 
 	"splitvm/guest/boot"
-	"splitvm/guest/layout"
 	"splitvm/vmm/kvm"
-	"splitvm/vmm/memory"
 )
-
-// loadChunk is how much of a decompressed image is held at a time.
-const loadChunk = 4 << 20
-
-// Load puts a boot plan's segments into RAM, which must be all zero: what a
-// plan calls zero-fill is not written, so it stays unallocated, or p-local.
-func Load(m *memory.Memory, p *boot.Plan) error {
-	for i := range p.Segments {
-		s := &p.Segments[i]
-		if err := loadSegment(m, s); err != nil {
-			return fmt.Errorf("load %s at %v: %w", s.Name, s.GPA, err)
-		}
-	}
-	return nil
-}
-
-func loadSegment(m *memory.Memory, s *boot.Segment) error {
-	if s.Source == nil {
-		return m.WriteAt(s.Data, s.GPA)
-	}
-	if f, ok := s.Source.(*os.File); ok {
-		return m.Fill(s.GPA, f, s.Offset, s.Length)
-	}
-	buf := make([]byte, min(loadChunk, s.Length))
-	for done := uint64(0); done < s.Length; {
-		p := buf[:min(uint64(len(buf)), s.Length-done)]
-		if n, err := s.Source.ReadAt(p, s.Offset+int64(done)); n < len(p) {
-			if err == io.EOF {
-				err = io.ErrUnexpectedEOF
-			}
-			return err
-		}
-		if err := m.WriteAt(p, s.GPA+layout.GPA(done)); err != nil {
-			return err
-		}
-		done += uint64(len(p))
-	}
-	return nil
-}
 
 // Enter puts a vCPU into the state in which a boot plan starts it.
 func Enter(v *kvm.VCPU, e boot.Entry) error {
