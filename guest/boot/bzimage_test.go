@@ -44,7 +44,7 @@ func TestBzImageRoundTrip(t *testing.T) {
 			if got := string(mem.bytes[layout.Cmdline:][:20]); got != "console=ttyS0 quiet\x00" {
 				t.Errorf("command line %q", got)
 			}
-			checkIdentity(t, mem.bytes, plan.Entries[0].CR3, 4<<30, false)
+			checkIdentity(t, mem.bytes, 0, plan.Entries[0].CR3, 4<<30, false)
 		})
 	}
 }
@@ -76,29 +76,30 @@ func checkZeroPage(t *testing.T, mem []byte, initrd, initrdSize uint32) {
 	}
 }
 
-// checkIdentity walks the page tables as a processor does.
-func checkIdentity(t *testing.T, mem []byte, cr3, end uint64, user bool) {
+// checkIdentity walks the page tables as a processor does. mem is RAM from
+// base on.
+func checkIdentity(t *testing.T, mem []byte, base, cr3, end uint64, user bool) {
 	t.Helper()
 	for _, addr := range []uint64{0, 0x1234, 0x1F_FFFF, 0x20_0000, 16 << 20, 1<<30 - 1, 1 << 30, 3 << 30, end - 1} {
 		if addr >= end {
 			continue
 		}
-		got, ok := walk(mem, cr3, addr, user)
+		got, ok := walk(mem, base, cr3, addr, user)
 		if !ok || got != addr {
 			t.Errorf("%#x is mapped to %#x, %v", addr, got, ok)
 		}
 	}
-	if got, ok := walk(mem, cr3, (end+1<<30-1)&^(1<<30-1), user); ok {
+	if got, ok := walk(mem, base, cr3, (end+1<<30-1)&^(1<<30-1), user); ok {
 		t.Errorf("the address after the map is mapped to %#x", got)
 	}
 }
 
 // walk translates by 4-level paging; every entry must be present and writable,
 // with accessed and dirty set, and for ring 3 if user.
-func walk(mem []byte, cr3, addr uint64, user bool) (uint64, bool) {
+func walk(mem []byte, base, cr3, addr uint64, user bool) (uint64, bool) {
 	table := cr3
 	for shift := 39; shift >= 12; shift -= 9 {
-		e := binary.LittleEndian.Uint64(mem[table+addr>>shift&511*8:])
+		e := binary.LittleEndian.Uint64(mem[table-base+addr>>shift&511*8:])
 		need := uint64(0x23)
 		leaf := shift < 39 && e&0x80 != 0
 		if leaf {
