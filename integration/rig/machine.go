@@ -1,0 +1,199 @@
+package rig
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"splitvm/integration/rig/link"
+)
+
+// A Machine is an L1 machine that runs.
+type Machine struct {
+	Hello    link.HelloInfo // what it told of itself; immutable after Start
+	BootTime time.Duration  // from QEMU's start to Hello; immutable after Start
+
+	vm       *emulator
+	link     *os.File
+	out      *link.Writer
+	console  *ring
+	lastSign atomic.Int64 // when the last frame came, Unix nanoseconds
+	up       chan link.HelloInfo
+	dead     chan struct{}  // closed by fail
+	workers  sync.WaitGroup // read, show, watch
+	closing  sync.Once
+	unbind   func() bool // from the context of Start
+
+	mu       sync.Mutex
+	cause    error                       // guarded by mu; set before dead is closed
+	sessions map[link.SessionID]*session // guarded by mu
+	next     link.SessionID              // guarded by mu
+}
+
+// errClosed is the end of a machine that was told to end.
+var errClosed = errors.New("rig: the machine was closed")
+
+// newMachine takes over the emulator and the host's ends of link and console.
+func newMachine(vm *emulator, port, console *os.File, show io.Writer, hang time.Duration) *Machine {
+	m := &Machine{
+		vm: vm, link: port, out: link.NewWriter(port), console: newRing(64 << 10),
+		up: make(chan link.HelloInfo, 1), dead: make(chan struct{}),
+		sessions: make(map[link.SessionID]*session), next: 1,
+	}
+	m.lastSign.Store(time.Now().UnixNano())
+	m.workers.Go(m.read)
+	m.workers.Go(func() {
+		defer console.Close()
+		_, _ = io.Copy(io.MultiWriter(m.console, show), console) // ends with QEMU
+	})
+	m.workers.Go(func() { m.watch(hang) })
+	return m
+}
+
+// read hands on what comes through the link, until it ends.
+func (m *Machine) read() {
+	in := link.NewReader(m.link)
+	for {
+		f, err := in.Next()
+		if err == nil {
+			m.lastSign.Store(time.Now().UnixNano())
+			err = m.handle(f)
+		}
+		if err != nil {
+			m.fail(fmt.Errorf("the machine is gone: %w", err))
+			return
+		}
+	}
+}
+
+func (m *Machine) handle(f link.Frame) error {
+	switch f.Kind {
+	case link.Beat:
+		return nil
+	case link.Hello:
+		var info link.HelloInfo
+		if err := f.Decode(&info); err != nil {
+			return err
+		}
+		select {
+		case m.up <- info:
+			return nil
+		default:
+			return fmt.Errorf("%w: a second hello", link.ErrStep)
+		}
+	}
+	m.mu.Lock()
+	s := m.sessions[f.Session]
+	m.mu.Unlock()
+	if s == nil {
+		return nil // of a command that was given up
+	}
+	return s.handle(f)
+}
+
+// watch fails the machine when it gives no sign of life for too long.
+func (m *Machine) watch(hang time.Duration) {
+	tick := time.NewTicker(hang / 8)
+	defer tick.Stop()
+	for {
+		select {
+		case <-m.dead:
+			return
+		case <-m.vm.exited:
+			m.fail(errors.New("QEMU has ended"))
+			return
+		case <-tick.C:
+			if silent := time.Since(time.Unix(0, m.lastSign.Load())); silent > hang {
+				m.fail(fmt.Errorf("the machine hangs: no sign of life for %v", silent.Round(time.Second)))
+			}
+		}
+	}
+}
+
+// waitUp waits for the agent's hello.
+func (m *Machine) waitUp(ctx context.Context, limit time.Duration) error {
+	select {
+	case m.Hello = <-m.up:
+		return nil
+	case <-m.dead:
+		return m.Err()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(limit):
+		m.fail(fmt.Errorf("the machine was not up after %v", limit))
+		return m.Err()
+	}
+}
+
+// fail ends the machine for a reason; the first one counts.
+func (m *Machine) fail(cause error) {
+	if m.begin(cause) {
+		m.end()
+	}
+}
+
+// begin sets the reason for the machine's end and tells whether it is the first,
+// whose giver must call end.
+func (m *Machine) begin(cause error) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	first := m.cause == nil
+	if first {
+		m.cause = cause
+	}
+	return first
+}
+
+func (m *Machine) end() {
+	m.vm.kill()
+	close(m.dead)
+}
+
+// Err returns why the machine ended, with the end of its console; nil while it
+// runs and after a Close of a running one.
+func (m *Machine) Err() error {
+	select {
+	case <-m.dead:
+	default:
+		return nil
+	}
+	m.mu.Lock()
+	cause := m.cause
+	m.mu.Unlock()
+	if errors.Is(cause, errClosed) {
+		return nil
+	}
+	<-m.vm.exited // its last words are in
+	return fmt.Errorf("rig: %w\nQEMU: %v %s\nEnd of the machine's console:\n%s", cause, m.vm.err, m.vm.said.lines(10), m.console.lines(40))
+}
+
+// Close powers the machine off, waits for the emulator's end and returns what
+// Err does. It may be called again.
+func (m *Machine) Close() error {
+	m.closing.Do(func() {
+		m.unbind()
+		if m.begin(errClosed) {
+			m.powerOff()
+			m.end()
+		}
+		<-m.vm.exited
+		m.link.Close()
+		m.workers.Wait()
+	})
+	return m.Err()
+}
+
+// powerOff lets the machine write back its disks and end by itself, for as long
+// as that may take one that does so at all.
+func (m *Machine) powerOff() {
+	if m.out.Send(link.Frame{Kind: link.PowerOff}) == nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		m.vm.waitOr(ctx)
+	}
+}
