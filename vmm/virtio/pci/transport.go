@@ -166,6 +166,9 @@ func (t *Transport) clear() {
 		q := &t.queues[i]
 		q.vector.Store(noVector)
 		q.size, q.enabled, q.areas = q.max, false, [3]uint64{}
+		if q.kick == nil { // New failed on the way
+			continue
+		}
 		if err := q.kick.Clear(); err != nil {
 			t.log.Error("reset a queue", "queue", i, "error", err)
 		}

@@ -1,0 +1,101 @@
+package rawfile
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"golang.org/x/sys/unix"
+
+	"splitvm/vmm/virtio/block"
+)
+
+// Submit implements block.Backend.
+func (d *Disk) Submit(r *block.Request) (done bool, err error) {
+	if r.Op == block.OpRead && d.readNow(r) {
+		return true, nil
+	}
+	d.pool.submit(r)
+	return false, nil
+}
+
+// readNow reads what is in the page cache; false if that was not all, or the
+// file can't tell.
+func (d *Disk) readNow(r *block.Request) bool {
+	if d.direct || d.noNowait.Load() || len(r.Memory) > maxVectors {
+		return false
+	}
+	n, err := unix.Preadv2(d.fd, r.Memory, int64(r.Offset), unix.RWF_NOWAIT)
+	if err == unix.EOPNOTSUPP || err == unix.ENOSYS {
+		d.noNowait.Store(true)
+	}
+	return err == nil && uint64(n) == r.Length
+}
+
+// perform does r in a goroutine of the pool, and answers it.
+func (d *Disk) perform(r *block.Request) {
+	err := d.do(r)
+	if err != nil && !errors.Is(err, block.ErrUnsupported) {
+		err = fmt.Errorf("disk %s: %v of %d bytes at %d: %w", d.name, r.Op, r.Length, r.Offset, err)
+	}
+	r.Done(err)
+}
+
+func (d *Disk) do(r *block.Request) error {
+	switch r.Op {
+	case block.OpRead:
+		return transfer(unix.Preadv, d.fd, r)
+	case block.OpWrite:
+		return transfer(unix.Pwritev, d.fd, r)
+	case block.OpFlush:
+		return again(func() error { return unix.Fdatasync(d.fd) })
+	case block.OpDiscard:
+		return d.discard(r.Offset, r.Length)
+	case block.OpWriteZeroes:
+		return d.writeZeroes(r.Offset, r.Length, r.Unmap)
+	}
+	return block.ErrUnsupported
+}
+
+// maxVectors is IOV_MAX.
+const maxVectors = 1024
+
+// transfer moves all of r by as many calls as it takes. The end of the file
+// before the end of r is an error: the file was cut off behind our back.
+func transfer(call func(fd int, iovs [][]byte, offset int64) (int, error), fd int, r *block.Request) error {
+	rest, off := r.Memory, int64(r.Offset)
+	for len(rest) > 0 {
+		n, err := call(fd, rest[:min(len(rest), maxVectors)], off)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err != nil:
+			return err
+		case n == 0:
+			return io.ErrUnexpectedEOF
+		}
+		off += int64(n)
+		rest = advance(rest, n)
+	}
+	return nil
+}
+
+// advance drops the first n bytes of the vectors, in place.
+func advance(v [][]byte, n int) [][]byte {
+	for len(v) > 0 && n >= len(v[0]) {
+		n -= len(v[0])
+		v = v[1:]
+	}
+	if n > 0 {
+		v[0] = v[0][n:]
+	}
+	return v
+}
+
+func again(call func() error) error {
+	for {
+		if err := call(); err != unix.EINTR {
+			return err
+		}
+	}
+}

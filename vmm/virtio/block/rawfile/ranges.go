@@ -1,0 +1,72 @@
+package rawfile
+
+import (
+	"io"
+
+	"golang.org/x/sys/unix"
+)
+
+// discard gives the range back to the file system or the device. One that
+// can't is no error: a discard is a hint.
+func (d *Disk) discard(off, n uint64) error {
+	var err error
+	if d.device {
+		err = discardDevice(d.fd, off, n)
+	} else {
+		err = d.allocate(unix.FALLOC_FL_PUNCH_HOLE, off, n)
+	}
+	if unsupported(err) {
+		return nil
+	}
+	return err
+}
+
+// writeZeroes makes the range read as zeroes: deallocated where the guest
+// allows it, else allocated and marked, else written.
+func (d *Disk) writeZeroes(off, n uint64, unmap bool) error {
+	if unmap && !d.noPunch.Load() {
+		err := d.allocate(unix.FALLOC_FL_PUNCH_HOLE, off, n)
+		if !unsupported(err) {
+			return err
+		}
+		d.noPunch.Store(true)
+	}
+	if !d.noZero.Load() {
+		err := d.allocate(unix.FALLOC_FL_ZERO_RANGE, off, n)
+		if !unsupported(err) {
+			return err
+		}
+		d.noZero.Store(true)
+	}
+	return d.fill(off, n)
+}
+
+func (d *Disk) allocate(how uint32, off, n uint64) error {
+	return again(func() error {
+		return unix.Fallocate(d.fd, how|unix.FALLOC_FL_KEEP_SIZE, int64(off), int64(n))
+	})
+}
+
+// zeroes is what fill writes; a multiple of any alignment of O_DIRECT.
+var zeroes = pageAligned(1 << 20)
+
+// fill writes zeroes.
+func (d *Disk) fill(off, n uint64) error {
+	for n > 0 {
+		k, err := unix.Pwrite(d.fd, zeroes[:min(n, uint64(len(zeroes)))], int64(off))
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err != nil:
+			return err
+		case k == 0:
+			return io.ErrShortWrite
+		}
+		off, n = off+uint64(k), n-uint64(k)
+	}
+	return nil
+}
+
+func unsupported(err error) bool {
+	return err == unix.EOPNOTSUPP || err == unix.ENOSYS || err == unix.ENOTTY
+}
