@@ -1,0 +1,53 @@
+//go:build amd64
+
+package bare
+
+// Program is a bare guest's code.
+type Program struct {
+	Name string
+	Does string // one line for people
+	at   func() *byte
+}
+
+// The programs.
+var (
+	History = Program{"history", "read and swap shared words, with a log of what and when", historyAt}
+	Rubbish = Program{"rubbish", "do what a list of Ops says to ports, devices and memory", rubbishAt}
+	Exit    = Program{"exit", "end at once with a status", exitAt}
+	Touch   = Program{"touch", "go through the units in order", touchAt}
+	Random  = Program{"random", "touch units at random", randomAt}
+	Zipf    = Program{"zipf", "touch units at random after Zipf's law", zipfAt}
+	Chain   = Program{"chain", "write the chain that chase follows", chainAt}
+	Chase   = Program{"chase", "follow a chain of pointers from unit to unit", chaseAt}
+	Fill    = Program{"fill", "write words that differ everywhere", fillAt}
+	Verify  = Program{"verify", "write words and check that they stay", verifyAt}
+)
+
+// Programs lists them all.
+func Programs() []Program {
+	return []Program{Exit, Touch, Random, Zipf, Chain, Chase, Fill, Verify, History, Rubbish}
+}
+
+// The programs' code (never called) and where it lies. A Go function value
+// would be a wrapper, so assembly tells the address.
+func exit()
+func touch()
+func random()
+func zipf()
+func chain()
+func chase()
+func fill()
+func verify()
+func history()
+func rubbish()
+
+func exitAt() *byte
+func touchAt() *byte
+func randomAt() *byte
+func zipfAt() *byte
+func chainAt() *byte
+func chaseAt() *byte
+func fillAt() *byte
+func verifyAt() *byte
+func historyAt() *byte
+func rubbishAt() *byte
