@@ -20,6 +20,10 @@ var initScript string
 // agentPackage is the program that answers in the machine.
 const agentPackage = "splitvm/integration/rig/agent"
 
+// l1Modules are loaded in L1 before anything else. Others are there for modprobe,
+// which is slow in emulation: it unpacks them.
+var l1Modules = []string{"virtio_blk", "squashfs", "kvm-amd", "tun", "vhost_vsock", "vhost_net", "loop"}
+
 // reserved are folders of L1 that the image's cover, or that belong to the rig.
 var reserved = []string{"/usr", "/lib", "/lib64", "/sbin", "/kernels", "/images", "/img", "/mods", "/rig", "/proc", "/sys", "/dev", "/tmp", "/scratch", "/init"}
 
@@ -55,7 +59,7 @@ func (p *parts) initrd(ctx context.Context, files []File) (_ *os.File, err error
 	b.Text("/init", 0o755, initScript)
 	b.Host("/bin/busybox", busybox)
 	b.Host("/rig/agent", agent.Path())
-	b.Modules("/mods", modules, "virtio_blk", "squashfs")
+	b.Modules("/mods", modules, l1Modules...)
 	for _, file := range files {
 		if err := checkPlace(file.Rig); err != nil {
 			f.Close()

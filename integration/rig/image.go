@@ -113,3 +113,32 @@ func linkTree(src, dst string) error {
 		return os.Link(path, to) // of a symbolic link: link(2) doesn't follow it
 	})
 }
+
+// Have tells what the cache holds for machines.
+type Have struct {
+	Image   string // the disk image's path
+	Kernels []*debs.Kernel
+	Tools   *debs.Tools
+}
+
+func (h Have) String() string {
+	s := "programs  " + h.Tools.Root() + "\n"
+	for _, k := range h.Kernels {
+		s += fmt.Sprintf("kernel    %s (%s)\n", k.Dir, k.Release)
+	}
+	return s + "image     " + h.Image + "\n"
+}
+
+// Fetch fetches and builds all that machines need, so that Start works without
+// the network.
+func Fetch(ctx context.Context, cache *debs.Cache) (Have, error) {
+	p, err := fetch(ctx, cache)
+	if err != nil {
+		return Have{}, err
+	}
+	image, err := p.image(ctx)
+	if err != nil {
+		return Have{}, err
+	}
+	return Have{Image: image, Kernels: p.kernels, Tools: p.tools}, nil
+}

@@ -2,7 +2,7 @@
 # The init of the rig's L1 machine: brings up what tests need and hands over to
 # the agent, which the host talks to. When that ends, so does the machine.
 # The console is for the kernel and for this script's complaints only.
-/bin/busybox mkdir -p /proc /sys /dev /tmp /run /root /var/log /img
+/bin/busybox mkdir -p /proc /sys /dev /tmp /run /root /var/log /img /mnt
 /bin/busybox mount -t proc proc /proc
 /bin/busybox mount -t sysfs sysfs /sys
 /bin/busybox mount -t devtmpfs dev /dev
@@ -33,7 +33,6 @@ done
 # Programs with their libraries, kernels, guest images: where a distribution has them.
 mount -t squashfs -o ro "$(disk rig-image)" /img || fail "no image disk"
 for l in usr lib lib64 sbin kernels images; do ln -s "img/$l" "/$l"; done
-modprobe -a kvm-amd tun vhost_vsock vhost_net loop || echo "rig: modprobe failed"
 
 s=$(disk rig-scratch)
 [ -z "$s" ] || { mkdir -p /scratch && mount -t ext4 -o noatime "$s" /scratch; } || fail "no scratch disk"

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"splitvm/integration/rig/archive"
 	"splitvm/integration/rig/link"
 )
 
@@ -60,9 +61,9 @@ func (s *session) run(c link.Command) link.Status {
 	var err error
 	switch {
 	case c.Pull != "":
-		err = pull(s.out.Stream(link.Stdout, s.id), c.Pull)
+		err = archive.Write(s.out.Stream(link.Stdout, s.id), c.Pull)
 	case c.Push != "":
-		err = push(s.input, c.Push)
+		err = archive.Unpack(s.input, c.Push)
 	case len(c.Args) == 0:
 		err = errors.New("a command of no words")
 	case c.TTY != nil:

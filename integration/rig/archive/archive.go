@@ -1,4 +1,7 @@
-package main
+// Package archive copies files and folders as tar archives between the host and
+// the rig's machine. It keeps names, contents, permissions and symbolic links,
+// not owners, times or anything else.
+package archive
 
 import (
 	"archive/tar"
@@ -9,9 +12,9 @@ import (
 	"path/filepath"
 )
 
-// pull writes a file, or a folder with all in it, as a tar archive whose names
+// Write writes a file, or a folder with all in it, as a tar archive whose names
 // begin with its last element.
-func pull(w io.Writer, name string) error {
+func Write(w io.Writer, name string) error {
 	name = filepath.Clean(name)
 	out := tar.NewWriter(w)
 	err := filepath.Walk(name, func(path string, info os.FileInfo, err error) error {
@@ -22,12 +25,12 @@ func pull(w io.Writer, name string) error {
 		if err != nil {
 			return err
 		}
-		return pullOne(out, path, rel, info)
+		return writeOne(out, path, rel, info)
 	})
 	return errors.Join(err, out.Close())
 }
 
-func pullOne(out *tar.Writer, path, rel string, info os.FileInfo) error {
+func writeOne(out *tar.Writer, path, rel string, info os.FileInfo) error {
 	var target string
 	if info.Mode()&os.ModeSymlink != 0 {
 		var err error
@@ -55,8 +58,9 @@ func pullOne(out *tar.Writer, path, rel string, info os.FileInfo) error {
 	return err
 }
 
-// push unpacks a tar archive below dir, which is made where it is not there.
-func push(r io.Reader, dir string) error {
+// Unpack unpacks an archive below dir, which is made where it is not there, to
+// its end. Nothing in it gets out of dir.
+func Unpack(r io.Reader, dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
@@ -68,22 +72,26 @@ func push(r io.Reader, dir string) error {
 	for in := tar.NewReader(r); ; {
 		h, err := in.Next()
 		if errors.Is(err, io.EOF) {
-			return nil
+			_, err = io.Copy(io.Discard, r) // its padding
+			return err
 		}
 		if err != nil {
 			return fmt.Errorf("read the archive: %w", err)
 		}
-		if err := pushOne(root, h, in); err != nil {
+		if err := unpackOne(root, h, in); err != nil {
 			return fmt.Errorf("%s: %w", h.Name, err)
 		}
 	}
 }
 
-func pushOne(root *os.Root, h *tar.Header, r io.Reader) error {
+func unpackOne(root *os.Root, h *tar.Header, r io.Reader) error {
 	switch h.Typeflag {
 	case tar.TypeDir:
 		return root.MkdirAll(h.Name, h.FileInfo().Mode().Perm())
 	case tar.TypeSymlink:
+		if err := root.Remove(h.Name); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
 		return root.Symlink(h.Linkname, h.Name)
 	case tar.TypeReg:
 		if err := root.MkdirAll(filepath.Dir(h.Name), 0o755); err != nil {

@@ -1,0 +1,115 @@
+package rig
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"strings"
+	"time"
+)
+
+// InRigEnv is set to 1 where a test binary runs inside the machine.
+const InRigEnv = "SPLITVM_IN_RIG"
+
+// Tests say which tests of a package to run inside a machine.
+type Tests struct {
+	Package string        // "" is splitvm/integration/inrig
+	Run     string        // as of go test -run; "" is all
+	Count   int           // as of go test -count; 0 is 1
+	Timeout time.Duration // of all of them; 0 is 30 minutes
+	Output  io.Writer     // gets the lines that go test -v would print
+	Args    []string      // further flags of the test binary, -test.short
+	Options Options       // of the machine; Files are added to
+}
+
+// DefaultTests is the package of the tests that run inside.
+const DefaultTests = "splitvm/integration/inrig"
+
+// RunTests builds a package's test binary and splitvm, boots one machine with
+// both in it (as /bin/PACKAGE.test and /bin/splitvm) and runs the tests that
+// match. It returns an *ExitError where a test failed.
+func RunTests(ctx context.Context, t Tests) error {
+	setDefault(&t.Package, DefaultTests)
+	setDefault(&t.Count, 1)
+	setDefault(&t.Timeout, 30*time.Minute)
+	test, err := GoBuild(ctx, t.Package, true)
+	if err != nil {
+		return err
+	}
+	inside := "/bin/" + path.Base(t.Package) + ".test"
+	t.Options.Files = append(t.Options.Files, File{test.Path(), inside})
+	m, err := StartWithSplitvm(ctx, t.Options)
+	if err = errors.Join(err, test.Remove()); err != nil {
+		if m != nil {
+			err = errors.Join(err, m.Close())
+		}
+		return err
+	}
+	args := []string{inside, "-test.v", "-test.run=" + t.Run, fmt.Sprintf("-test.count=%d", t.Count), "-test.timeout=" + t.Timeout.String()}
+	out := &lines{w: t.Output}
+	// The test binary times itself out with its goroutines' stacks; a little later we do.
+	limited, cancel := context.WithTimeoutCause(ctx, t.Timeout+time.Minute, fmt.Errorf("not over after %v", t.Timeout+time.Minute))
+	defer cancel()
+	err = m.Run(limited, Cmd{Args: append(args, t.Args...), Env: []string{InRigEnv + "=1"}, Dir: "/tmp", Stdout: out, Stderr: out})
+	return errors.Join(err, out.flush(), m.Close())
+}
+
+// StartWithSplitvm is Start with this module's splitvm as /bin/splitvm.
+func StartWithSplitvm(ctx context.Context, o Options) (*Machine, error) {
+	vmm, err := GoBuild(ctx, "splitvm/cmd/splitvm", false)
+	if err != nil {
+		return nil, err
+	}
+	o.Files = append(o.Files, File{vmm.Path(), "/bin/splitvm"})
+	m, err := Start(ctx, o)
+	if err := errors.Join(err, vmm.Remove()); err != nil {
+		if m != nil {
+			err = errors.Join(err, m.Close())
+		}
+		return nil, err
+	}
+	return m, nil
+}
+
+// A lines writer passes whole lines on, without the test binary's verdict on
+// itself: whoever runs it gives that.
+type lines struct {
+	w    io.Writer
+	part []byte
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.part = append(l.part, p...)
+	for {
+		line, rest, ok := bytes.Cut(l.part, []byte("\n"))
+		if !ok {
+			return len(p), nil
+		}
+		l.part = rest
+		if err := l.line(string(line)); err != nil {
+			return 0, err
+		}
+	}
+}
+
+func (l *lines) line(s string) error {
+	if s = strings.TrimRight(s, "\r"); s == "PASS" || s == "FAIL" {
+		return nil
+	}
+	_, err := fmt.Fprintln(l.w, s)
+	return err
+}
+
+func (l *lines) flush() error {
+	if len(l.part) == 0 {
+		return nil
+	}
+	return l.line(string(l.part))
+}
+
+// InRig tells whether this process runs inside a machine.
+func InRig() bool { return os.Getenv(InRigEnv) == "1" }
