@@ -1,0 +1,135 @@
+//go:build linux && amd64
+
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"splitvm/guest/init/report"
+)
+
+// hostLink is the way to the host: the status port, or the I/O port without it.
+type hostLink struct {
+	port   *os.File // nil before open, and where there is no port
+	opened bool
+}
+
+const (
+	portWait  = 2 * time.Second // for the host to name the ports of a console that has some
+	tellWait  = 5 * time.Second // for the host to take a line
+	portsPoll = time.Millisecond
+)
+
+// open finds the status port. It is for the main goroutine only, as is tell.
+func (h *hostLink) open() {
+	if h.opened {
+		return
+	}
+	h.opened = true
+	port, err := openPort(report.PortName)
+	if err != nil {
+		logf("no status port, the I/O port %#x is told instead: %v", report.IOPort, err)
+		return
+	}
+	h.port = port
+}
+
+// tell sends m to the host. There is nobody to return an error to: a final
+// message that can't be sent goes to the I/O port.
+func (h *hostLink) tell(m report.Message) {
+	h.open()
+	if h.port != nil {
+		err := h.port.SetWriteDeadline(time.Now().Add(tellWait))
+		if err == nil {
+			_, err = h.port.Write(report.Encode(m))
+		}
+		if err == nil {
+			return
+		}
+		logError(fmt.Errorf("tell the host: %w", err))
+	}
+	if !m.Final() {
+		return
+	}
+	if err := writeIOPort(report.IOPort, report.EncodePort(m)); err != nil {
+		logError(fmt.Errorf("tell the host: %w", err))
+	}
+}
+
+// requests calls kill for every signal that the host asks for, until the port
+// is closed.
+func (h *hostLink) requests(kill func(unix.Signal)) {
+	lines := bufio.NewScanner(h.port)
+	lines.Buffer(nil, report.MaxLine)
+	for lines.Scan() {
+		sig, err := report.DecodeRequest(lines.Bytes())
+		if err != nil {
+			logError(fmt.Errorf("the host's request: %w", err))
+			continue
+		}
+		kill(unix.Signal(sig))
+	}
+}
+
+var errNoPort = errors.New("no virtio console has such a port")
+
+// openPort opens the virtio-console port of the name. The host tells the names
+// after the driver has asked, so they may be a moment late.
+func openPort(name string) (*os.File, error) {
+	deadline := time.Now().Add(portWait)
+	for {
+		if path := portPath(name); path != "" {
+			return os.OpenFile(path, os.O_RDWR, 0)
+		}
+		if !multiportConsole() || time.Now().After(deadline) {
+			return nil, fmt.Errorf("%s: %w", name, errNoPort)
+		}
+		time.Sleep(portsPoll)
+	}
+}
+
+// portPath is the device of the named port, empty if there is none yet.
+func portPath(name string) string {
+	files, err := filepath.Glob("/sys/class/virtio-ports/*/name")
+	if err != nil {
+		return "" // the pattern is right
+	}
+	for _, f := range files {
+		data, err := os.ReadFile(f)
+		if err == nil && strings.TrimSpace(string(data)) == name {
+			return "/dev/" + filepath.Base(filepath.Dir(f))
+		}
+	}
+	return ""
+}
+
+// multiportConsole tells whether a virtio console is there which has named ports.
+func multiportConsole() bool {
+	const (
+		consoleID   = "0x0003" // virtio 1.2, section 5
+		multiportAt = 1        // VIRTIO_CONSOLE_F_MULTIPORT, section 5.3.3; sysfs shows bit 0 first
+	)
+	devices, err := filepath.Glob("/sys/bus/virtio/devices/*")
+	if err != nil {
+		return false // the pattern is right
+	}
+	for _, d := range devices {
+		id, err := os.ReadFile(d + "/device")
+		if err != nil || strings.TrimSpace(string(id)) != consoleID {
+			continue
+		}
+		features, err := os.ReadFile(d + "/features")
+		if err == nil && len(features) > multiportAt && features[multiportAt] == '1' {
+			return true
+		}
+	}
+	return false
+}
