@@ -1,6 +1,7 @@
 package pc
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -57,6 +58,27 @@ func TestPowerOffOnlyByS5(t *testing.T) {
 	}
 }
 
+func TestPowerButtonRaisesSCIUntilCleared(t *testing.T) {
+	var levels []bool
+	e := &pmEvents{setSCI: func(high bool) { levels = append(levels, high) }}
+	e.press()
+	if len(levels) != 0 {
+		t.Fatal("a button that the guest has not enabled raised the interrupt")
+	}
+	e.Write(2, []byte{0, 1}) // enable
+	p := make([]byte, 2)
+	e.Read(0, p)
+	if p[1] != 1 || !slices.Equal(levels, []bool{true}) {
+		t.Fatalf("status %#x, levels %v after the button was enabled", p, levels)
+	}
+	e.Write(0, []byte{0xff, 0}) // clears other bits only
+	e.Write(0, []byte{0, 1})
+	e.Read(0, p)
+	if p[1] != 0 || !slices.Equal(levels, []bool{true, false}) {
+		t.Fatalf("status %#x, levels %v after the guest cleared it", p, levels)
+	}
+}
+
 func TestPMTimerRuns(t *testing.T) {
 	timer := &pmTimer{start: time.Now().Add(-time.Second)}
 	p := make([]byte, 4)
@@ -89,7 +111,7 @@ func TestResets(t *testing.T) {
 // Any access of any width anywhere in a device is harmless.
 func TestHostileAccess(t *testing.T) {
 	devices := map[bus.Device]uint64{
-		newCMOS(time.Now): 2, &pmEvents{}: 4, &pmControl{func() {}}: 2, &pmTimer{}: 4, ignored{}: 8,
+		newCMOS(time.Now): 2, &pmEvents{setSCI: func(bool) {}}: 4, &pmControl{func() {}}: 2, &pmTimer{}: 4, ignored{}: 8,
 	}
 	for dev, size := range devices {
 		for off := range size {

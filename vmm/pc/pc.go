@@ -19,6 +19,7 @@ import (
 
 	gokvm "github.com/bobuhiro11/gokvm/kvm"
 
+	"splitvm/guest/acpi"
 	"splitvm/guest/boot"
 	"splitvm/guest/layout"
 	"splitvm/vmm"
@@ -53,6 +54,7 @@ type Machine struct {
 
 	cfg        Config
 	host       *pci.Host
+	events     *pmEvents
 	transports []*virtiopci.Transport
 }
 
@@ -79,8 +81,24 @@ func (m *Machine) build() error {
 	if err := m.bus(); err != nil {
 		return fmt.Errorf("make machine: %w", err)
 	}
+	if err := m.tables(); err != nil {
+		return fmt.Errorf("make machine: %w", err)
+	}
 	return m.cfg.Plan.Place(m.cfg.Memory)
 }
+
+// tables tells the guest what there is, by ACPI.
+func (m *Machine) tables() error {
+	b, err := acpi.Tables(acpi.Config{CPUs: m.cfg.VCPUs, PowerButton: true})
+	if err != nil {
+		return err
+	}
+	return m.cfg.Memory.WriteAt(b, RSDP)
+}
+
+// RSDP is where the ACPI tables begin, with their root pointer; boot plans
+// tell it to the guest.
+const RSDP = layout.ACPITables
 
 // start gives vCPU 0 its entry state; the others wait for their start-up IPI.
 func (m *Machine) start(index int, v *kvm.VCPU) error {
@@ -100,12 +118,13 @@ func (m *Machine) fixed() error {
 		return err
 	}
 	m.Serial = u
+	m.events = &pmEvents{setSCI: func(high bool) { m.line(layout.IRQSCI, high) }}
 	for _, d := range []struct {
 		port, size uint64
 		dev        bus.Device
 	}{
 		{layout.PortCOM1, serial.Ports, u},
-		{layout.PortPM1aEvent, 4, &pmEvents{}},
+		{layout.PortPM1aEvent, 4, m.events},
 		{layout.PortPM1aControl, 2, &pmControl{powerOff: m.ender(vmm.PowerOff)}},
 		{layout.PortPMTimer, 4, &pmTimer{start: time.Now()}},
 		{layout.PortCMOS, 2, newCMOS(time.Now)},
@@ -161,6 +180,10 @@ func (m *Machine) bus() error {
 
 // Run runs the guest to its end; see vmm.VM.Run.
 func (m *Machine) Run(ctx context.Context) vmm.Outcome { return m.VM.Run(ctx) }
+
+// PressPowerButton asks the guest to shut down, as a person would. A guest
+// without an ACPI driver or a daemon that acts on it goes on.
+func (m *Machine) PressPowerButton() { m.events.press() }
 
 // Close takes the machine apart; a guest that still runs is stopped first.
 func (m *Machine) Close() error {

@@ -4,42 +4,71 @@ import (
 	"encoding/binary"
 	"sync"
 	"time"
+
+	"splitvm/guest/layout"
 )
 
 // pmTimerHz is the ACPI power-management timer's rate (ACPI 6.5, 4.8.3.3).
 const pmTimerHz = 3579545
 
-// SLP_TYP values of PM1_CNT, as the DSDT's \_S5 package has them, and the
-// register's bits (ACPI 6.5, 4.8.3.2.1).
+// Bits of PM1_CNT (ACPI 6.5, 4.8.3.2.1).
 const (
-	sleepS5        = 5
 	controlSCI     = 1 << 0
 	controlSleep   = 1 << 13
 	controlTypeLow = 10
 )
 
-// pmEvents is the PM1a event block: status, then enable. Nothing here raises
-// an event, so the registers only hold what the guest writes.
+// powerButton is the fixed power button's bit in the event registers.
+const powerButton = 1 << 8
+
+// pmEvents is the PM1a event block: two bytes of status, which a guest clears
+// by writing ones, then two of enable. Its interrupt (SCI) is high while an
+// enabled status bit is set.
 type pmEvents struct {
-	mu     sync.Mutex
-	enable uint16
+	setSCI func(high bool)
+
+	mu             sync.Mutex
+	status, enable uint16
+	high           bool // what setSCI was told last
 }
 
 func (e *pmEvents) Read(off uint64, p []byte) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	var regs [4]byte
-	binary.LittleEndian.PutUint16(regs[2:], e.enable)
+	regs := e.registers()
 	copy(p, regs[min(off, 4):])
 }
 
 func (e *pmEvents) Write(off uint64, p []byte) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	var regs [4]byte
-	binary.LittleEndian.PutUint16(regs[2:], e.enable)
+	regs := e.registers()
+	binary.LittleEndian.PutUint16(regs[:], 0)
 	copy(regs[min(off, 4):], p)
+	e.status &^= binary.LittleEndian.Uint16(regs[:])
 	e.enable = binary.LittleEndian.Uint16(regs[2:])
+	e.update()
+}
+
+// press presses the power button.
+func (e *pmEvents) press() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.status |= powerButton
+	e.update()
+}
+
+func (e *pmEvents) registers() (regs [4]byte) {
+	binary.LittleEndian.PutUint16(regs[:], e.status)
+	binary.LittleEndian.PutUint16(regs[2:], e.enable)
+	return regs
+}
+
+func (e *pmEvents) update() {
+	if high := e.status&e.enable != 0; high != e.high {
+		e.high = high
+		e.setSCI(high)
+	}
 }
 
 // pmControl is PM1a_CNT. Writing SLP_EN with the type of S5 powers off.
@@ -57,7 +86,7 @@ func (c *pmControl) Write(off uint64, p []byte) {
 	var reg [4]byte
 	copy(reg[min(off, 2):], p)
 	v := binary.LittleEndian.Uint16(reg[:])
-	if v&controlSleep != 0 && v>>controlTypeLow&7 == sleepS5 {
+	if v&controlSleep != 0 && v>>controlTypeLow&7 == layout.SleepTypeS5 {
 		c.powerOff()
 	}
 }
