@@ -91,6 +91,22 @@ func New(cfg Config) (*Device, error) {
 // error that wraps os.ErrClosed. Concurrent writes wait for each other.
 func (d *Device) Input(port int) io.Writer { return &d.ports[port].in }
 
+// CloseInput is the end of what the host writes to a port: the guest's reader
+// finds the end of the file after the last byte, and what the guest writes
+// to the port from then on fails there. It waits for a Write under way. In
+// the form without control queues the guest can't be told.
+func (d *Device) CloseInput(port int) {
+	p := d.ports[port]
+	if !p.in.end() {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.run != nil && d.run.control != nil {
+		d.run.control.hangUp(p)
+	}
+}
+
 // Resize gives the console ports a window size, in characters.
 func (d *Device) Resize(cols, rows uint16) {
 	d.mu.Lock()

@@ -145,6 +145,40 @@ func TestPortsAreAnnouncedDescribedAndOpened(t *testing.T) {
 	}
 }
 
+func TestCloseInput(t *testing.T) {
+	d := newDevice(t, Config{Ports: []Port{{Name: "in"}}})
+	g := boot(t, d, featureMultiport, virtiotest.Options{})
+	g.say(0, eventDeviceReady, 1)
+	g.say(0, eventPortReady, 1)
+	g.say(0, eventPortOpen, 1)
+	g.hear(3)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		io.WriteString(d.Input(0), "the end")
+		d.CloseInput(0)
+		d.CloseInput(0)
+	}()
+	if got := string(g.queues[0].receive(7)); got != "the end" {
+		t.Errorf("guest read %q", got)
+	}
+	if diff := cmp.Diff([]string{`port 0 event 6 value 0 ""`}, g.hear(1)); diff != "" {
+		t.Error(diff)
+	}
+	<-done
+	if _, err := d.Input(0).Write([]byte("x")); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("Write after CloseInput: %v", err)
+	}
+	d.Reset()
+	g = boot(t, d, featureMultiport, virtiotest.Options{})
+	g.say(0, eventDeviceReady, 1)
+	g.say(0, eventPortReady, 1)
+	d.Resize(1, 1) // not for a port that is no terminal
+	if diff := cmp.Diff([]string{`port 0 event 1 value 0 ""`, `port 0 event 7 value 1 "in"`}, g.hear(2)); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func readN(t *testing.T, r io.Reader, n int) string {
 	t.Helper()
 	p := make([]byte, n)

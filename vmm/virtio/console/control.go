@@ -114,7 +114,7 @@ func (c *control) announce(ok bool) {
 }
 
 // describe says what a port is that the driver has made. The host's end is
-// open all the time.
+// open until CloseInput.
 func (c *control) describe(i int, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -132,7 +132,19 @@ func (c *control) describe(i int, ok bool) {
 	if p.Name != "" {
 		c.say(message{id: p.id, event: eventPortName, value: 1, rest: []byte(p.Name)})
 	}
-	c.say(message{id: p.id, event: eventPortOpen, value: 1})
+	if !p.in.hasEnded() {
+		c.say(message{id: p.id, event: eventPortOpen, value: 1})
+	}
+}
+
+// hangUp says that the host's end of a port is closed, unless describe will
+// leave out that it is open.
+func (c *control) hangUp(p *port) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ready[int(p.id)] {
+		c.say(message{id: p.id, event: eventPortOpen})
+	}
 }
 
 func (c *control) isReady(i int) bool {

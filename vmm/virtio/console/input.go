@@ -17,7 +17,9 @@ type inbox struct {
 	mu      sync.Mutex
 	changed sync.Cond
 	waiting []byte // of the Write under way; guarded by mu, as all below
+	moving  bool   // some of it is on the way into a buffer of the guest's
 	open    bool   // by the guest
+	ended   bool   // by the host: there will be no more Writes
 	halted  bool   // between Reset and Activate
 	closed  bool
 }
@@ -28,9 +30,12 @@ func (b *inbox) Write(p []byte) (int, error) {
 	defer b.writers.Unlock()
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.ended {
+		return 0, fmt.Errorf("console input: %w", os.ErrClosed)
+	}
 	b.waiting = p
 	b.changed.Broadcast()
-	for len(b.waiting) > 0 && !b.closed {
+	for (len(b.waiting) > 0 || b.moving) && !b.closed {
 		b.changed.Wait()
 	}
 	n := len(p) - len(b.waiting)
@@ -51,16 +56,32 @@ func (b *inbox) ready() bool {
 	return !b.halted
 }
 
-// take moves up to len(p) bytes to p.
+// end says that there will be no more, after the Write under way; true the
+// first time.
+func (b *inbox) end() bool {
+	b.writers.Lock()
+	defer b.writers.Unlock()
+	first := !b.hasEnded()
+	b.set(&b.ended, true)
+	return first
+}
+
+func (b *inbox) hasEnded() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.ended
+}
+
+// take moves up to len(p) bytes to p; moved says that the guest has them.
 func (b *inbox) take(p []byte) int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	n := copy(p, b.waiting)
-	if b.waiting = b.waiting[n:]; len(b.waiting) == 0 {
-		b.changed.Broadcast()
-	}
+	b.waiting, b.moving = b.waiting[n:], true
 	return n
 }
+
+func (b *inbox) moved() { b.set(&b.moving, false) }
 
 // setOpen tells whether that is news.
 func (b *inbox) setOpen(open bool) bool {
@@ -138,6 +159,7 @@ func (s *supply) run() error {
 
 // fill puts what there is into the chain's writable part and gives it back.
 func (s *supply) fill() error {
+	defer s.in.moved()
 	n := s.in.take(s.buf[:min(s.chain.WritableLen(), chunk)])
 	p := s.buf[:n]
 	for _, span := range s.chain.Writable {
