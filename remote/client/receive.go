@@ -1,0 +1,186 @@
+package client
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"splitvm/remote"
+	"splitvm/remote/wire"
+)
+
+// receiveBuffer is what run needs to receive.
+type receiveBuffer struct {
+	h    wire.Header
+	fill [][]byte // memory of the lines that an answer has
+}
+
+func newReceiveBuffer() receiveBuffer {
+	return receiveBuffer{fill: make([][]byte, 0, remote.MaxBatch)}
+}
+
+var (
+	errNotAnswer = fmt.Errorf("%w: the monitor sent a request", remote.Protocol)
+	errAnswer    = fmt.Errorf("%w: answer does not match its request", remote.Protocol)
+)
+
+// ackAhead is how much is read ahead when only short answers are expected.
+const ackAhead = 32 * wire.HeaderSize
+
+// receive takes answers from the stream until it fails.
+func (l *link) receive(s *wire.Stream) error {
+	for {
+		if err := s.Next(&l.in.h); err != nil {
+			return err
+		}
+		if !l.in.h.Op.IsAnswer() {
+			return errNotAnswer
+		}
+		if err := l.answer(s); err != nil {
+			return err
+		}
+	}
+}
+
+// answer completes the request that the header in l.in belongs to.
+func (l *link) answer(s *wire.Stream) error {
+	h := &l.in.h
+	l.mu.Lock()
+	l.heard++
+	r := l.flying(h.ID)
+	switch {
+	case r == nil:
+		l.mu.Unlock()
+		return s.Skip(int(h.Length))
+	case r.Op != h.Op.Request():
+		l.mu.Unlock()
+		return errAnswer
+	case h.Length > 0:
+		r.state = landing
+		l.mu.Unlock()
+		if err := l.body(s, r); err != nil {
+			return err
+		}
+		l.mu.Lock()
+	}
+	l.land(r)
+	waiting := l.queue.head != nil && !l.sending
+	if l.reads > 0 {
+		s.SetAhead(wire.MinAhead)
+	} else {
+		s.SetAhead(ackAhead)
+	}
+	l.mu.Unlock()
+	r.result(h)
+	r.Done(r)
+	if waiting {
+		l.drain() // there is a slot now
+	}
+	return nil
+}
+
+// result sets the request's outcome, except for what body has set.
+func (r *Request) result(h *wire.Header) {
+	if h.Status != remote.OK {
+		r.Err = h.Status
+		if r.Op == wire.Delete && h.Status == remote.NoVRegion && r.sends > 1 {
+			r.Err = nil // the first one was executed
+		}
+		return
+	}
+	r.reply = *h
+	if r.Op == wire.Read && h.Flags&wire.FlagZero != 0 {
+		r.Zero.AddFirst(r.lines)
+	}
+}
+
+// body receives the body of the answer to r.
+func (l *link) body(s *wire.Stream, r *Request) error {
+	h := &l.in.h
+	if h.Status != remote.OK {
+		return errAnswer
+	}
+	if r.Op != wire.Read {
+		return r.metaBody(s, h)
+	}
+	mem, meta, err := l.shape(s, r)
+	if err != nil {
+		return err
+	}
+	var sum wire.BodySum
+	sum.Reset(meta)
+	if err := s.Fill(mem); err != nil {
+		return err
+	}
+	if h.Flags&wire.FlagSum == 0 {
+		return nil
+	}
+	for _, m := range mem {
+		for ; len(m) > 0; m = m[remote.LineSize:] {
+			sum.AddLine(wire.LineSum(m[:remote.LineSize]))
+		}
+	}
+	if sum.Sum() != h.Sum {
+		r.Err = remote.Corrupt
+	}
+	return nil
+}
+
+// shape returns the memory that the payload of a READ's answer goes to.
+func (l *link) shape(s *wire.Stream, r *Request) (mem [][]byte, meta []byte, err error) {
+	h := &l.in.h
+	if h.Flags&wire.FlagMap == 0 {
+		if int(h.Length) != r.lines*remote.LineSize || h.Flags&wire.FlagZero != 0 {
+			return nil, nil, errAnswer
+		}
+		return r.Mem, nil, nil
+	}
+	words := (r.lines + 63) / 64
+	if int(h.Length) < words*8 {
+		return nil, nil, errAnswer
+	}
+	if meta, err = s.Take(words * 8); err != nil {
+		return nil, nil, err
+	}
+	for i := range words {
+		r.Zero[i] = binary.LittleEndian.Uint64(meta[i*8:])
+	}
+	held := r.lines - r.Zero.Count()
+	if r.lines&63 != 0 && r.Zero[words-1]>>(r.lines&63) != 0 || int(h.Length) != words*8+held*remote.LineSize {
+		return nil, nil, errAnswer
+	}
+	return l.scatter(r), meta, nil
+}
+
+// scatter lists the memory of the lines that are not zero.
+func (l *link) scatter(r *Request) [][]byte {
+	l.in.fill = l.in.fill[:0]
+	i := 0
+	for _, m := range r.Mem {
+		for ; len(m) > 0; m = m[remote.LineSize:] {
+			if !r.Zero.Has(i) {
+				l.in.fill = append(l.in.fill, m[:remote.LineSize])
+			}
+			i++
+		}
+	}
+	return l.in.fill
+}
+
+// metaBody receives the body of a control operation's answer.
+func (r *Request) metaBody(s *wire.Stream, h *wire.Header) error {
+	if h.Length > wire.MaxMeta {
+		return errAnswer
+	}
+	b, err := s.Take(int(h.Length))
+	if err != nil {
+		return err
+	}
+	r.body = append([]byte(nil), b...)
+	if h.Flags&wire.FlagSum != 0 {
+		var sum wire.BodySum
+		if sum.Reset(b); sum.Sum() != h.Sum {
+			r.Err = remote.Corrupt
+		}
+	}
+	return nil
+}
