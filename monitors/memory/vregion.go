@@ -1,0 +1,100 @@
+package memory
+
+import (
+	"sync"
+
+	"splitvm/remote"
+)
+
+const (
+	chunkLines = 512 // lines of one chunk of an index
+	maxChunks  = remote.MaxVRegionLines / chunkLines
+	maxSpare   = remote.MaxBatch
+)
+
+type chunk [chunkLines]frame
+
+// vregion is one vRegion. Its epoch only grows.
+type vregion struct {
+	id    remote.VRegionID // immutable
+	lines uint32           // immutable
+
+	mu    sync.Mutex
+	epoch remote.Epoch // guarded by mu, as is all below
+	gone  bool         // deleted
+	index [maxChunks]*chunk
+	held  uint32  // lines in the index
+	spare []frame // see the package doc; capacity maxSpare
+}
+
+// check tells whether a request under epoch e may be served.
+// Preconditions: mu is held.
+func (v *vregion) check(e remote.Epoch) error {
+	switch {
+	case v.gone:
+		return remote.NoVRegion
+	case e < v.epoch:
+		return remote.StaleEpoch
+	case e > v.epoch:
+		return remote.FutureEpoch
+	}
+	return nil
+}
+
+// inside tells whether runs are in the vRegion, none is empty, and together
+// they have at most most lines.
+func (v *vregion) inside(runs []remote.Run, most int) error {
+	total := uint64(0)
+	for _, r := range runs {
+		end := uint64(r.First) + uint64(r.Count)
+		total += uint64(r.Count)
+		if r.Count == 0 || end > uint64(v.lines) || total > uint64(most) {
+			return remote.Range
+		}
+	}
+	if total == 0 {
+		return remote.Range
+	}
+	return nil
+}
+
+// at returns the frame of a line, 0 if it holds nothing.
+// Preconditions: mu is held, l is inside.
+func (v *vregion) at(l remote.Line) frame {
+	c := v.index[l/chunkLines]
+	if c == nil {
+		return 0
+	}
+	return c[l%chunkLines]
+}
+
+// put sets the frame of a line and returns the one it had.
+// Preconditions: mu is held, l is inside.
+func (v *vregion) put(l remote.Line, f frame) frame {
+	c := v.index[l/chunkLines]
+	if c == nil {
+		if f == 0 {
+			return 0
+		}
+		c = new(chunk)
+		v.index[l/chunkLines] = c
+	}
+	old := c[l%chunkLines]
+	c[l%chunkLines] = f
+	return old
+}
+
+// missing counts the lines of runs that hold nothing; a line that is named
+// twice counts twice.
+// Preconditions: mu is held, runs are inside.
+func (v *vregion) missing(runs []remote.Run) int64 {
+	n := int64(0)
+	for _, r := range runs {
+		for l := r.First; l < r.First+remote.Line(r.Count); l++ {
+			if v.at(l) == 0 {
+				n++
+			}
+		}
+	}
+	return n
+}
