@@ -111,8 +111,8 @@ func (q *Queue) Pop(c *Chain) (bool, error) {
 // told by an interrupt if NeedsInterrupt says so afterwards, which may cover a
 // batch of pushes. Chains may be pushed in any order, each once.
 func (q *Queue) Push(c *Chain, written uint32) {
+	q.inFlight.Add(-1) // first: the driver may reuse the entries at once
 	q.ring.push(c, written)
-	q.inFlight.Add(-1)
 }
 
 // NeedsInterrupt tells whether the driver wants to be interrupted for the
