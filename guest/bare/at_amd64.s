@@ -7,6 +7,8 @@ TEXT fn(SB), NOSPLIT, $0-8 \
 	MOVQ AX, ret+0(FP) \
 	RET
 
+AT(·greetAt, ·greet)
+AT(·offAt, ·off)
 AT(·exitAt, ·exit)
 AT(·touchAt, ·touch)
 AT(·randomAt, ·random)

@@ -1,9 +1,20 @@
 package bare
 
+import "splitvm/guest/layout"
+
 // Ports of a bare guest.
 const (
 	PortMark = 0xf0
 	PortExit = 0xf4
+)
+
+// What greet and off do, on a PC's ports.
+const (
+	PortCOM1        = layout.PortCOM1
+	PortPM1aControl = layout.PortPM1aControl
+	Hello           = '!' // the byte that they write to COM1
+
+	powerOff = 1<<13 | layout.SleepTypeS5<<10 // SLP_EN and SLP_TYP (ACPI 6.5, 4.8.3.2.1)
 )
 
 // Exit statuses of the programs.
@@ -87,7 +98,7 @@ type Result struct {
 	Writes   uint64 // of Accesses
 	Begin    uint64 // cycles when the measured accesses began
 	End      uint64 // and when they ended
-	Sum      uint64 // of the words read: keeps the reads honest
+	Sum      uint64 // of the words read: keeps the reads honest; rubbish: address of the op under way
 	Marks    uint64 // marks that the vCPU passed
 
 	Wrong Wrong

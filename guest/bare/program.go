@@ -13,6 +13,8 @@ type Program struct {
 var (
 	History = Program{"history", "read and swap shared words, with a log of what and when", historyAt}
 	Rubbish = Program{"rubbish", "do what a list of Ops says to ports, devices and memory", rubbishAt}
+	Greet   = Program{"greet", "stand in for a kernel: write a byte to COM1 and wait", greetAt}
+	Off     = Program{"off", "stand in for a kernel: write a byte to COM1 and power off", offAt}
 	Exit    = Program{"exit", "end at once with a status", exitAt}
 	Touch   = Program{"touch", "go through the units in order", touchAt}
 	Random  = Program{"random", "touch units at random", randomAt}
@@ -25,11 +27,13 @@ var (
 
 // Programs lists them all.
 func Programs() []Program {
-	return []Program{Exit, Touch, Random, Zipf, Chain, Chase, Fill, Verify, History, Rubbish}
+	return []Program{Greet, Off, Exit, Touch, Random, Zipf, Chain, Chase, Fill, Verify, History, Rubbish}
 }
 
 // The programs' code (never called) and where it lies. A Go function value
 // would be a wrapper, so assembly tells the address.
+func greet()
+func off()
 func exit()
 func touch()
 func random()
@@ -41,6 +45,8 @@ func verify()
 func history()
 func rubbish()
 
+func greetAt() *byte
+func offAt() *byte
 func exitAt() *byte
 func touchAt() *byte
 func randomAt() *byte

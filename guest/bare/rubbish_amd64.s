@@ -22,6 +22,7 @@ again:
 draw:
 	MOVQ R15, DI
 	INCQ (Block_Result+Result_Accesses)(DI)
+	MOVQ R12, (Block_Result+Result_Sum)(DI) // tells where a guest died
 	RANDOM(R8, AX)
 	MOVQ R8, BX
 	ANDQ Op_AddressMask(R12), BX

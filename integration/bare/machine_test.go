@@ -1,0 +1,144 @@
+package bare
+
+import (
+	"bytes"
+	"encoding/binary"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"testing"
+	"time"
+
+	"splitvm/guest/bare"
+	"splitvm/guest/boot"
+	"splitvm/guest/layout"
+	"splitvm/integration/require"
+	"splitvm/vmm"
+	"splitvm/vmm/bus"
+	"splitvm/vmm/kvm"
+	"splitvm/vmm/memory"
+	"splitvm/vmm/pc"
+	"splitvm/vmm/virtio"
+	"splitvm/vmm/virtio/block"
+	"splitvm/vmm/virtio/block/rawfile"
+	"splitvm/vmm/virtio/console"
+	"splitvm/vmm/virtio/rng"
+)
+
+const (
+	mib     = 1 << 20
+	ramSize = 16 * mib
+	opsAt   = bare.Memory // what rubbish reads its ops from
+	ringsAt = 8 * mib     // where the generated drivers have their queues
+)
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func system(t testing.TB) *kvm.System {
+	t.Helper()
+	require.KVM(t)
+	sys, err := kvm.Open("/dev/kvm")
+	must(t, err)
+	t.Cleanup(func() { sys.Close() })
+	return sys
+}
+
+// rack is a machine and what has to be closed after it.
+type rack struct {
+	*pc.Machine
+	mem      *memory.Memory
+	terminal *console.Device
+	outside  outside
+	closers  []func() error
+}
+
+// newMachine is a PC with a device of each kind, whose vCPU runs program.
+func newMachine(t testing.TB, sys *kvm.System, program bare.Program, seed uint64, packed bool, log *slog.Logger) *rack {
+	t.Helper()
+	ram, err := layout.New(ramSize)
+	must(t, err)
+	r := &rack{}
+	r.mem, err = memory.NewLocal(ram.RAM())
+	must(t, err)
+	r.closers = append(r.closers, r.mem.Close)
+	image := bare.ELF(program)
+	plan, err := boot.LoadBare(bytes.NewReader(image), int64(len(image)), boot.BareParams{
+		Memory: ram, VCPUs: []boot.BareArgs{{RDI: bare.BlockAt(0)}},
+	})
+	must(t, err)
+	plan.Entries[0].TR.Base, plan.Entries[0].TR.Limit = uint64(layout.ZeroPage), 0x2067
+	r.Machine, err = pc.New(pc.Config{
+		System: sys, Map: ram, Memory: r.mem, VCPUs: 1, Plan: plan, Devices: r.devices(t), Packed: packed, Log: log,
+	})
+	must(t, err)
+	must(t, r.VM.Ports.Add(bare.PortMark, 4, nothing{}))
+	must(t, r.VM.Ports.Add(bare.PortExit, 4, exit{r.VM}))
+	r.outside.begin(seed, r, r.terminal)
+	return r
+}
+
+func (r *rack) devices(t testing.TB) []virtio.Device {
+	t.Helper()
+	scratch := filepath.Join(t.TempDir(), "disk")
+	must(t, os.WriteFile(scratch, nil, 0o600))
+	must(t, os.Truncate(scratch, 4*mib))
+	file, err := rawfile.Open(rawfile.Config{Path: scratch})
+	must(t, err)
+	r.closers = append(r.closers, file.Close)
+	disk, err := block.New(block.Config{Backend: file, Serial: "scratch", Queues: 2})
+	must(t, err)
+	entropy, err := rng.New(rng.Config{})
+	must(t, err)
+	r.terminal, err = console.New(console.Config{Ports: []console.Port{{Name: "console", Console: true}, {Name: "results"}}})
+	must(t, err)
+	r.closers = append(r.closers, r.terminal.Close)
+	return []virtio.Device{disk, entropy, r.terminal}
+}
+
+// close takes the machine apart within a time that only a hang exceeds.
+func (r *rack) close(t testing.TB) {
+	t.Helper()
+	close(r.outside.stop)
+	within(t, "close the machine", func() {
+		must(t, r.Machine.Close())
+		for i := len(r.closers) - 1; i >= 0; i-- {
+			must(t, r.closers[i]())
+		}
+		r.outside.done.Wait()
+	})
+}
+
+// within fails with all goroutines' stacks when do hangs.
+func within(t testing.TB, what string, do func()) {
+	t.Helper()
+	hung := time.AfterFunc(time.Minute, func() {
+		debug.SetTraceback("all")
+		panic(what + " hangs")
+	})
+	defer hung.Stop()
+	do()
+}
+
+// exit is the port by which a bare guest ends.
+type exit struct{ vm *vmm.VM }
+
+var _ bus.Device = exit{}
+
+func (exit) Read(_ uint64, p []byte) { clear(p) }
+
+func (e exit) Write(_ uint64, p []byte) {
+	var b [8]byte
+	copy(b[:], p)
+	e.vm.End(vmm.Outcome{End: vmm.Exited, Status: int(binary.LittleEndian.Uint32(b[:]))})
+}
+
+type nothing struct{}
+
+func (nothing) Read(_ uint64, p []byte) { clear(p) }
+func (nothing) Write(uint64, []byte)    {}
