@@ -129,6 +129,26 @@ func (p *packed) walk(c *Chain, gpa uint64, n uint32) error {
 }
 
 func (p *packed) push(c *Chain, written uint32) {
+	at, word := p.take(c, written)
+	p.desc.Store64(at, word)
+}
+
+// pushBatch writes the first chain's descriptor last: the driver looks at the
+// following ones only after that one is used.
+func (p *packed) pushBatch(cs []*Chain, written []uint32) {
+	if len(cs) == 0 {
+		return
+	}
+	first, word := p.take(cs[0], written[0])
+	for i, c := range cs[1:] {
+		p.desc.Store64(p.take(c, written[i+1]))
+	}
+	p.desc.Store64(first, word)
+}
+
+// take advances past the descriptors of c and returns where its used
+// descriptor goes, and the second half of that: id, length and flags.
+func (p *packed) take(c *Chain, written uint32) (at, word uint64) {
 	var flags uint64
 	if p.used.wrap {
 		flags = flagAvail | flagUsed
@@ -136,9 +156,10 @@ func (p *packed) push(c *Chain, written uint32) {
 	if written > 0 {
 		flags |= flagWrite
 	}
-	p.desc.Store64(descSize*uint64(p.used.at)+8, flags<<48|uint64(c.id)<<32|uint64(written))
+	at = descSize*uint64(p.used.at) + 8
 	p.used = p.used.advance(c.slots, p.size)
 	p.unsignal += uint32(c.slots)
+	return at, flags<<48 | uint64(c.id)<<32 | uint64(written)
 }
 
 func (p *packed) disableKicks() { p.device.Store32(0, eventDisable<<16) }

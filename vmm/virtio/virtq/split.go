@@ -114,11 +114,24 @@ func (s *split) walk(c *Chain, head uint16) error {
 }
 
 func (s *split) push(c *Chain, written uint32) {
+	s.put(c, written)
+	s.used.Store16(ringIdx, s.pushed)
+}
+
+func (s *split) pushBatch(cs []*Chain, written []uint32) {
+	for i, c := range cs {
+		s.put(c, written[i])
+	}
+	s.used.Store16(ringIdx, s.pushed)
+}
+
+// put writes a used element that the driver does not look at until used.idx
+// covers it.
+func (s *split) put(c *Chain, written uint32) {
 	at := ringStart + usedElem*uint64(s.pushed&(s.size-1))
 	s.used.Store32(at, uint32(c.id))
 	s.used.Store32(at+4, written)
 	s.pushed++
-	s.used.Store16(ringIdx, s.pushed)
 	s.unsignal++
 }
 

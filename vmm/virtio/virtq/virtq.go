@@ -58,6 +58,8 @@ type ring interface {
 	pop(c *Chain) (bool, error)
 	// push makes c used.
 	push(c *Chain, written uint32)
+	// pushBatch makes several used, visible to the driver all at once.
+	pushBatch(cs []*Chain, written []uint32)
 	// disableKicks asks the driver to stop notifying; it may go on for a while.
 	disableKicks()
 	// enableKicks asks the driver to notify, and then tells whether a chain
@@ -113,6 +115,14 @@ func (q *Queue) Pop(c *Chain) (bool, error) {
 func (q *Queue) Push(c *Chain, written uint32) {
 	q.inFlight.Add(-1) // first: the driver may reuse the entries at once
 	q.ring.push(c, written)
+}
+
+// PushBatch is Push of several chains, which all become visible to the driver
+// at once or not at all: a network frame that is spread over several buffers
+// must be seen whole (virtio 1.2, 5.1.6.4). written has one number per chain.
+func (q *Queue) PushBatch(cs []*Chain, written []uint32) {
+	q.inFlight.Add(-int32(len(cs)))
+	q.ring.pushBatch(cs, written)
 }
 
 // NeedsInterrupt tells whether the driver wants to be interrupted for the
