@@ -62,3 +62,12 @@ func peerName(c net.Conn) string {
 	}
 	return "unix:" + c.LocalAddr().String()
 }
+
+// Pair returns two connected Conns of one process.
+func Pair() (Conn, Conn, error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("socket pair: %w", err)
+	}
+	return &socket{fd: fds[0], peer: "pair"}, &socket{fd: fds[1], peer: "pair"}, nil
+}

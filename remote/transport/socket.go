@@ -1,11 +1,8 @@
 package transport
 
 import (
-	"context"
 	"fmt"
 	"io"
-	"net"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -115,47 +112,3 @@ func (s *socket) Close() error {
 
 // Peer implements Conn.
 func (s *socket) Peer() string { return s.peer }
-
-// ParseAddress splits an address as users write it into network and address of
-// package net: "unix:PATH" or "HOST:PORT" (also "tcp:HOST:PORT").
-func ParseAddress(s string) (network, address string, err error) {
-	if path, ok := strings.CutPrefix(s, "unix:"); ok {
-		if path == "" {
-			return "", "", fmt.Errorf("address %q: no path after unix:", s)
-		}
-		return "unix", path, nil
-	}
-	s = strings.TrimPrefix(s, "tcp:")
-	if _, _, err := net.SplitHostPort(s); err != nil {
-		return "", "", fmt.Errorf("address %q: want HOST:PORT or unix:PATH: %w", s, err)
-	}
-	return "tcp", s, nil
-}
-
-// Dial connects to an address in the form of ParseAddress.
-func Dial(ctx context.Context, address string) (Conn, error) {
-	network, addr, err := ParseAddress(address)
-	if err != nil {
-		return nil, err
-	}
-	var d net.Dialer
-	c, err := d.DialContext(ctx, network, addr)
-	if err != nil {
-		return nil, fmt.Errorf("connect to memory monitor: %w", err)
-	}
-	return FromNet(c)
-}
-
-// Listen listens on an address in the form of ParseAddress. The connections
-// that it accepts are to be given to FromNet.
-func Listen(address string) (net.Listener, error) {
-	network, addr, err := ParseAddress(address)
-	if err != nil {
-		return nil, err
-	}
-	l, err := net.Listen(network, addr)
-	if err != nil {
-		return nil, fmt.Errorf("listen on %s: %w", address, err)
-	}
-	return l, nil
-}

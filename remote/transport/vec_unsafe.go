@@ -17,6 +17,7 @@ type Vec struct {
 	head  int
 	tail  int
 	bytes int
+	limit uintptr     // end of the capacity of the last slice added
 	msg   unix.Msghdr // kept here so that a call allocates nothing
 }
 
@@ -34,8 +35,10 @@ func (v *Vec) Reset() {
 	v.head, v.tail, v.bytes = 0, 0, 0
 }
 
-// Add appends b. Slices that continue the one before in memory are merged.
-// Adding beyond Room is a broken invariant of the caller and panics.
+// Add appends b. A slice that continues the one before it in memory, within
+// the capacity of that one, is merged with it. (Neighbours that are different
+// allocations are not: the garbage collector must see both.) Adding beyond Room
+// is a broken invariant of the caller and panics.
 func (v *Vec) Add(b []byte) {
 	if len(b) == 0 {
 		return
@@ -44,11 +47,13 @@ func (v *Vec) Add(b []byte) {
 	p := unsafe.SliceData(b)
 	if v.tail > v.head {
 		last := &v.iov[v.tail-1]
-		if unsafe.Add(unsafe.Pointer(last.Base), last.Len) == unsafe.Pointer(p) {
+		at := uintptr(unsafe.Pointer(p))
+		if uintptr(unsafe.Pointer(last.Base))+uintptr(last.Len) == at && at+uintptr(len(b)) <= v.limit {
 			last.Len += uint64(len(b))
 			return
 		}
 	}
+	v.limit = uintptr(unsafe.Pointer(p)) + uintptr(cap(b))
 	v.iov[v.tail] = unix.Iovec{Base: p, Len: uint64(len(b))}
 	v.tail++
 }

@@ -1,0 +1,92 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// ParseAddress splits an address as users write it into network and address of
+// package net: "unix:PATH" or "HOST:PORT" (also "tcp:HOST:PORT").
+func ParseAddress(s string) (network, address string, err error) {
+	if path, ok := strings.CutPrefix(s, "unix:"); ok {
+		if path == "" {
+			return "", "", fmt.Errorf("address %q: no path after unix:", s)
+		}
+		return "unix", path, nil
+	}
+	s = strings.TrimPrefix(s, "tcp:")
+	if _, _, err := net.SplitHostPort(s); err != nil {
+		return "", "", fmt.Errorf("address %q: want HOST:PORT or unix:PATH: %w", s, err)
+	}
+	return "tcp", s, nil
+}
+
+// Dial connects to an address in the form of ParseAddress.
+func Dial(ctx context.Context, address string) (Conn, error) {
+	network, addr, err := ParseAddress(address)
+	if err != nil {
+		return nil, err
+	}
+	var d net.Dialer
+	c, err := d.DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, fmt.Errorf("connect to memory monitor: %w", err)
+	}
+	return FromNet(c)
+}
+
+// Listen listens on an address in the form of ParseAddress. The connections
+// that it accepts are to be given to FromNet. A unix socket is for its owner
+// only (mode 0600), and takes the place of one that nobody listens on any more.
+func Listen(address string) (net.Listener, error) {
+	network, addr, err := ParseAddress(address)
+	if err != nil {
+		return nil, err
+	}
+	if network == "unix" {
+		return listenUnix(addr)
+	}
+	l, err := net.Listen(network, addr)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", address, err)
+	}
+	return l, nil
+}
+
+func listenUnix(path string) (net.Listener, error) {
+	l, err := net.Listen("unix", path)
+	if errors.Is(err, unix.EADDRINUSE) && deserted(path) {
+		if err := os.Remove(path); err != nil {
+			return nil, fmt.Errorf("listen: remove the socket of a process that is gone: %w", err)
+		}
+		l, err = net.Listen("unix", path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listen on unix:%s: %w", path, err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("listen on unix:%s: %w", path, err)
+	}
+	return l, nil
+}
+
+// deserted tells whether path is a socket that nobody listens on: what a process
+// that was killed leaves behind.
+func deserted(path string) bool {
+	st, err := os.Lstat(path)
+	if err != nil || st.Mode()&os.ModeSocket == 0 {
+		return false
+	}
+	c, err := net.Dial("unix", path)
+	if err == nil {
+		c.Close()
+	}
+	return errors.Is(err, unix.ECONNREFUSED)
+}
