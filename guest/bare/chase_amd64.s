@@ -80,3 +80,46 @@ phase:
 	MOVQ BX, R13
 	NEXT_PHASE(access)
 	END_OF_CODE
+
+// leap goes from unit to unit in the order of a chain, but computes where to go
+// instead of reading it: for memory that does not keep what is written. Each
+// address still waits for what the access before it found.
+TEXT ·leap(SB), NOSPLIT|NOFRAME, $0-0
+	START
+	MOVQ Params_Count(DI), AX
+	DECQ AX
+	ORQ $1, AX
+	BSRQ AX, CX
+	MOVQ $2, AX
+	SHLQ CX, AX
+	DECQ AX
+	MOVQ AX, (Block_Result+Result_At)(DI) // mask
+	XORL SI, SI
+access:
+	SUBQ $1, R12
+	JCS phase
+	MOVQ $0x14057b7ef767814f, DX
+step:
+	IMULQ Params_Scatter(DI), SI
+	ADDQ DX, SI
+	ANDQ (Block_Result+Result_At)(DI), SI
+	CMPQ SI, Params_Count(DI)
+	JCC step
+	MOVQ SI, BX
+	IMULQ Params_Stride(DI), BX
+	ADDQ Params_Start(DI), BX
+	XORL CX, CX
+	MOVQ Params_WriteBelow(DI), AX
+	SHLQ $32, AX
+	JEQ decided
+	RANDOM(R8, AX)
+	MOVL R8, CX
+decided:
+	ACCESS
+	MOVQ R13, AX
+	ANDQ $0, AX
+	ADDQ AX, SI
+	JMP access
+phase:
+	NEXT_PHASE(access)
+	END_OF_CODE

@@ -57,6 +57,10 @@ type Params struct {
 	Stride uint64 // bytes from one unit to the next
 	Span   uint64 // mask on the random offset inside a unit, multiple of 8: 0xff8 for a word of a line; 0: first word
 
+	// Advance makes each pass of touch begin so many bytes after the one
+	// before, and at Start again after Stride.
+	Advance uint64
+
 	Warm     uint64 // accesses (touch: passes) before the measured ones
 	Accesses uint64 // measured accesses (touch: passes)
 
@@ -71,7 +75,7 @@ type Params struct {
 
 	Table      uint64 // zipf: the classes; verify: a sequence number (uint32) for each unit; history: the log; rubbish: the ops
 	TableCount uint64 // entries of Table
-	Scatter    uint64 // zipf: rank r is unit r*Scatter mod Count, prime to Count; chain: multiplier, 5 mod 8
+	Scatter    uint64 // zipf: rank r is unit r*Scatter mod Count, prime to Count; chain, leap: multiplier, 5 mod 8
 
 	Pattern uint64 // fill, verify: tells this guest's words from another's
 
@@ -100,6 +104,7 @@ type Result struct {
 	End      uint64 // and when they ended
 	Sum      uint64 // of the words read: keeps the reads honest; rubbish: address of the op under way
 	Marks    uint64 // marks that the vCPU passed
+	At       uint64 // touch: where the next pass begins
 
 	Wrong Wrong
 }

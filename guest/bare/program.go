@@ -21,13 +21,14 @@ var (
 	Zipf    = Program{"zipf", "touch units at random after Zipf's law", zipfAt}
 	Chain   = Program{"chain", "write the chain that chase follows", chainAt}
 	Chase   = Program{"chase", "follow a chain of pointers from unit to unit", chaseAt}
+	Leap    = Program{"leap", "go from unit to unit like chase, without reading where", leapAt}
 	Fill    = Program{"fill", "write words that differ everywhere", fillAt}
 	Verify  = Program{"verify", "write words and check that they stay", verifyAt}
 )
 
 // Programs lists them all.
 func Programs() []Program {
-	return []Program{Greet, Off, Exit, Touch, Random, Zipf, Chain, Chase, Fill, Verify, History, Rubbish}
+	return []Program{Greet, Off, Exit, Touch, Random, Zipf, Chain, Chase, Leap, Fill, Verify, History, Rubbish}
 }
 
 // The programs' code (never called) and where it lies. A Go function value
@@ -40,6 +41,7 @@ func random()
 func zipf()
 func chain()
 func chase()
+func leap()
 func fill()
 func verify()
 func history()
@@ -53,6 +55,7 @@ func randomAt() *byte
 func zipfAt() *byte
 func chainAt() *byte
 func chaseAt() *byte
+func leapAt() *byte
 func fillAt() *byte
 func verifyAt() *byte
 func historyAt() *byte

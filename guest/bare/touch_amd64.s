@@ -6,11 +6,22 @@ TEXT ·touch(SB), NOSPLIT|NOFRAME, $0-0
 	MOVQ Params_Count(DI), AX
 	IMULQ Params_Accesses(DI), AX
 	MOVQ AX, (Block_Result+Result_Accesses)(DI)
+	MOVQ Params_Start(DI), AX
+	MOVQ AX, (Block_Result+Result_At)(DI)
 pass:
 	CMPQ R12, $0
 	JEQ phase
-	MOVQ Params_Start(DI), BX
+	MOVQ (Block_Result+Result_At)(DI), BX
 	MOVQ Params_Count(DI), SI
+	MOVQ BX, AX
+	ADDQ Params_Advance(DI), AX
+	MOVQ AX, CX
+	SUBQ Params_Start(DI), CX
+	CMPQ CX, Params_Stride(DI)
+	JCS begun
+	MOVQ Params_Start(DI), AX
+begun:
+	MOVQ AX, (Block_Result+Result_At)(DI)
 unit:
 	// Random bits are only needed for a mixture.
 	XORL CX, CX

@@ -52,3 +52,17 @@ func TestChain(t *testing.T) {
 		}
 	}
 }
+
+// Leap touches every unit once in Count accesses.
+func TestLeap(t *testing.T) {
+	m := local(t, 4*mib)
+	p := units(1, 4*mib)
+	p[0].Count, p[0].Accesses, p[0].Scatter, p[0].WriteBelow = 300, 300, 0x5851f42d4c957f2d, bare.Writes(1)
+	run(t, system(t), m, Spec{Program: bare.Leap, Params: p})
+	p[0].Count = 301
+	for u, w := range words(t, m, p[0]) {
+		if (w != 0) != (u < 300) {
+			t.Fatalf("unit %d holds %#x", u, w)
+		}
+	}
+}

@@ -58,8 +58,9 @@ func near(got, want uint64, tolerance float64) bool {
 // Mixtures have the share of writes that was asked for.
 func TestShareOfWrites(t *testing.T) {
 	m, sys := local(t, 8*mib), system(t)
-	for _, prog := range []bare.Program{bare.Touch, bare.Random, bare.Zipf, bare.Chase} {
+	for _, prog := range []bare.Program{bare.Touch, bare.Random, bare.Zipf, bare.Chase, bare.Leap} {
 		p := units(1, 8*mib)
+		p[0].Scatter = 0x5851f42d4c957f2d
 		p[0].Accesses, p[0].Warm, p[0].WriteBelow, p[0].Sample = 200_000, 1, bare.Writes(0.3), 7
 		if prog.Name == "touch" {
 			p[0].Accesses = 200
@@ -133,6 +134,26 @@ func TestUnitsHit(t *testing.T) {
 		if w, err := m.Load64(18 * mib); err != nil || w != 0 {
 			t.Errorf("%s: wrote past the last unit (%v)", prog.Name, err)
 		}
+	}
+}
+
+// Passes that advance touch all lines of a stride in turn.
+func TestAdvance(t *testing.T) {
+	m := local(t, 4*mib)
+	p := units(1, 4*mib)
+	p[0].Count, p[0].Stride, p[0].Advance, p[0].WriteBelow = 16, 4*bare.LineSize, bare.LineSize, bare.Writes(1)
+	p[0].Warm, p[0].Accesses = 1, 2
+	var marks []int
+	run(t, system(t), m, Spec{Program: bare.Touch, Params: p, AtMark: func(n int) { marks = append(marks, n) }})
+	for line := range uint64(65) {
+		w, err := m.Load64(layout.GPA(p[0].Start + line*bare.LineSize))
+		must(t, err)
+		if (w != 0) != (line < 64 && line%4 < 3) {
+			t.Errorf("line %d holds %#x", line, w)
+		}
+	}
+	if len(marks) != 1 || marks[0] != 1 {
+		t.Errorf("marks %v, want one", marks)
 	}
 }
 

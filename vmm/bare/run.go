@@ -19,6 +19,9 @@ type Spec struct {
 	Program bare.Program
 	Params  []bare.Params // one for each vCPU; Index is filled in, and Histogram where Sample is not 0
 	Table   []byte        // placed at bare.TablesAt
+	// AtMark, if set, is called with 1, 2 and so on when all vCPUs have come
+	// to a mark, before they go on.
+	AtMark func(n int)
 }
 
 // Result is what a guest reported.

@@ -20,7 +20,7 @@ func prepare(m *memory.Memory, s Spec) (*guest, error) {
 	if len(s.Table) > bare.MaxTables {
 		return nil, fmt.Errorf("table of %d bytes, at most %d fit", len(s.Table), bare.MaxTables)
 	}
-	g := &guest{release: make(chan struct{}), status: make([]uint32, len(s.Params))}
+	g := &guest{atMark: s.AtMark, release: make(chan struct{}), status: make([]uint32, len(s.Params))}
 	plan, err := load(m, s)
 	if err != nil {
 		return nil, err
