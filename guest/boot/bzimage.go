@@ -32,7 +32,7 @@ func openBzImage(r io.ReaderAt, size int64) (*bzImage, error) {
 	if err != nil {
 		return nil, err
 	}
-	off, n, err := payload(hdr, size)
+	off, n, err := payloadAt(hdr, size)
 	if err != nil {
 		return nil, err
 	}
@@ -91,10 +91,10 @@ func trimHeader(hdr *bootparam.SetupHeader, n int) (*bootparam.SetupHeader, erro
 	return &out, nil
 }
 
-// payload is where the compressed kernel lies in the file: payload_offset
+// payloadAt is where the compressed kernel lies in the file: payload_offset
 // counts from the protected-mode part, which follows setup_sects sectors (0
 // stands for 4) and the boot sector.
-func payload(hdr *bootparam.SetupHeader, size int64) (off, n int64, err error) {
+func payloadAt(hdr *bootparam.SetupHeader, size int64) (off, n int64, err error) {
 	sects := int64(hdr.SetupSects)
 	if sects == 0 {
 		sects = 4

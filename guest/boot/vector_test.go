@@ -3,6 +3,7 @@ package boot
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/binary"
 	"strings"
 	"testing"
 )
@@ -104,17 +105,22 @@ fwDd6JefAN7omp8A3+idnAAB4OigOH8A4eijnwDi6KafAOPoqZwAAeTorDl/AOXor58A5uiynwDn6LWc
 7ejHnwDu6MqfAO/ozZwAAfDo0Dx/APHo058A8ujWnwDz6NmcAAH06Nw9fwD16N+fAPbo4p8A9+jlnQD4ASA+fwD56OtdAO4gAAIAABEAAAAAAAA=`},
 }
 
+// vectorPayload decodes a vector and appends the size.
+func vectorPayload(t testing.TB, s string, size int) []byte {
+	t.Helper()
+	payload, err := base64.StdEncoding.DecodeString(strings.ReplaceAll(s, "\n", ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return binary.LittleEndian.AppendUint32(payload, uint32(size))
+}
+
 func TestPayloadsOfTheTools(t *testing.T) {
 	kernel := smallKernel()
 	size := len(kernel.build(t))
 	for _, v := range vectors {
 		t.Run(v.name, func(t *testing.T) {
-			payload, err := base64.StdEncoding.DecodeString(strings.ReplaceAll(v.payload, "\n", ""))
-			if err != nil {
-				t.Fatal(err)
-			}
-			payload = append(payload, byte(size), byte(size>>8), byte(size>>16), byte(size>>24))
-			img := bzSpec{payload: payload}.build(t)
+			img := bzSpec{payload: vectorPayload(t, v.payload, size)}.build(t)
 			m := testMap(t, 32<<20)
 			plan, err := Load(bytes.NewReader(img), int64(len(img)), Params{Memory: m})
 			if err != nil {
