@@ -40,6 +40,9 @@ type Table struct {
 // FileSize returns the size of the file for a table of lines.
 func FileSize(lines uint64) int64 { return headerSize + int64(lines) }
 
+// FileOffset returns where a line's entry is in the file.
+func FileOffset(l Line) int64 { return headerSize + int64(l) }
+
 // Format makes a new table, all Zero, in mem, which is zeroes of FileSize(lines).
 func Format(mem []byte, lines uint64) error {
 	if lines == 0 || lines > MaxLines {

@@ -1,0 +1,210 @@
+package ept
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"splitvm/ept/excache"
+	"splitvm/ept/policy"
+)
+
+const (
+	// maxWriteBacks is how many write-back batches are on their way at most.
+	maxWriteBacks = 8
+	// scanPerBatch bounds the policy's candidates that a batch looks at.
+	scanPerBatch = 4 * batchLines
+)
+
+// evictor keeps free frames ahead of demand: when fewer than low are left it
+// evicts until there are high. One goroutine; punching holes into one memfd is serialized by the
+// kernel anyway (the inode's lock).
+type evictor struct {
+	pager *Pager
+	wake  chan struct{}
+
+	mu    sync.Mutex
+	acked []*writeBack // answered, to be finished; guarded by mu
+
+	// Of the evictor's goroutine:
+	leaving   int64 // lines in batches under way
+	underWay  int   // write-back batches
+	next      int   // shard to look at
+	retryFrom time.Time
+	scratch   []excache.Line
+}
+
+// watermarks returns how many free frames start and end an eviction.
+func watermarks(capacity int64) (low, high int64) {
+	low = min(max(capacity/64, 16), 2048)
+	return low, low + min(max(capacity/64, 16), 2048)
+}
+
+// kick wakes the evictor.
+func (e *evictor) kick() {
+	select {
+	case e.wake <- struct{}{}:
+	default:
+	}
+}
+
+// checkFree wakes the evictor if free frames are getting few.
+func (p *Pager) checkFree() {
+	if low, _ := watermarks(p.budget.capacity.Load()); p.budget.free() < low {
+		p.evictor.kick()
+	}
+}
+
+// run is the evictor's goroutine; it ends with ctx.
+func (e *evictor) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-e.wake:
+		}
+		low, high := watermarks(e.pager.budget.capacity.Load())
+		e.finish()
+		if e.pager.budget.free() >= low || time.Now().Before(e.retryFrom) {
+			continue
+		}
+		for ctx.Err() == nil && e.pager.budget.free()+e.leaving < high && e.underWay < maxWriteBacks {
+			if !e.evictSome(int(high - e.pager.budget.free() - e.leaving)) {
+				break
+			}
+			e.finish()
+		}
+		if e.pager.budget.free() < low && e.underWay == 0 {
+			time.AfterFunc(time.Millisecond, e.kick) // all lines are in transitions
+		}
+	}
+}
+
+// evictSome starts to evict up to want lines of one shard, and tells whether there was any.
+func (e *evictor) evictSome(want int) bool {
+	for range e.pager.shards {
+		sh := e.pager.shards[e.next%len(e.pager.shards)]
+		e.next++
+		clean, dirty := e.choose(sh, min(want, batchLines))
+		if len(clean)+len(dirty) == 0 {
+			continue
+		}
+		e.drop(sh, clean, e.copyClean(sh, clean))
+		e.writeBack(sh, dirty)
+		return true
+	}
+	return false
+}
+
+// choose takes victims from the shard's policy: clean ones are Dropping on
+// return, dirty ones Protecting. Both are sorted.
+func (e *evictor) choose(sh *shard, want int) (clean, dirty []excache.Line) {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	for range scanPerBatch {
+		if len(clean)+len(dirty) >= want {
+			break
+		}
+		l, ok := sh.policy.Victim()
+		if !ok {
+			break
+		}
+		do, err := sh.step(l, excache.Evict, policy.Demand)
+		switch {
+		case err != nil:
+			sh.pager.broken(err)
+			return nil, nil
+		case do.Has(excache.Punch):
+			clean = append(clean, l)
+		case do.Has(excache.Protect):
+			dirty = append(dirty, l)
+		case inPolicy(sh.pager.table.At(l)):
+			sh.policy.Again(l) // in a transition, or an older write-back is unanswered
+		}
+	}
+	slices.Sort(clean)
+	slices.Sort(dirty)
+	return slices.Compact(clean), slices.Compact(dirty)
+}
+
+// inPolicy tells whether a policy should have the line.
+func inPolicy(e excache.Entry) bool {
+	switch e.State() {
+	case excache.Mapping, excache.Opening, excache.Clean, excache.Dirty:
+		return true
+	}
+	return false
+}
+
+// drop punches out lines that are Dropping. Copies, if not nil, has a frame for
+// each line that should be held back, and is used up.
+func (e *evictor) drop(sh *shard, lines []excache.Line, copies []*frame) {
+	p := e.pager
+	position := 0
+	p.layout.runs(lines, func(r run) {
+		if err := p.punch(r); err != nil {
+			p.fail(r.first, err)
+			return
+		}
+		for i := range r.count {
+			var f *frame
+			if copies != nil {
+				f = copies[position+i]
+			}
+			e.dropped(sh, r.first+excache.Line(i), f)
+		}
+		position += r.count
+	})
+	e.trimHeld(sh)
+}
+
+// dropped steps a line whose page is punched out.
+func (e *evictor) dropped(sh *shard, l excache.Line, f *frame) {
+	p := e.pager
+	ev := excache.Dropped
+	if f != nil {
+		ev = excache.DroppedHold
+	}
+	sh.mu.Lock()
+	do, err := sh.step(l, ev, policy.Demand)
+	kept := err == nil && sh.pager.table.At(l).State() == excache.Held
+	if kept {
+		sh.hold(l, f)
+		f = nil
+	}
+	sh.mu.Unlock()
+	p.stats.Evicted.Add(1)
+	switch {
+	case err != nil:
+		p.broken(err)
+	case do.Has(installs):
+		p.perform(job{shard: sh, line: l, do: do, frame: f, credit: true})
+		f = nil
+	case do.Has(excache.Awaited):
+		p.perform(job{shard: sh, line: l, do: do, credit: true})
+	case !kept:
+		p.release(1)
+	}
+	f.free()
+}
+
+// release gives back credits, and goes on with the jobs that waited for them.
+func (p *Pager) release(n int64) {
+	for _, j := range p.budget.release(n) {
+		p.perform(j)
+	}
+}
+
+// punch gives the pages of a run back to the host.
+func (p *Pager) punch(r run) error {
+	off := p.layout.slotOf(r.first).offset(r.first)
+	for {
+		err := unix.Fallocate(p.cfg.Memory, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, off, int64(r.count)*excache.LineSize)
+		if err != unix.EINTR {
+			return err
+		}
+	}
+}

@@ -1,0 +1,123 @@
+package ept
+
+import (
+	"errors"
+	"runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"splitvm/ept/excache"
+	"splitvm/ept/policy"
+	"splitvm/ept/uffd"
+)
+
+var (
+	errNoOwner = errors.New("its vRegion has no owner")
+
+	// ErrGuestGone says that the process with the guest's memory has ended or
+	// unmapped it.
+	ErrGuestGone = errors.New("the guest's memory is gone")
+)
+
+// serve is the fault thread of the shard. It ends when the pager is stopped.
+func (sh *shard) serve() {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	reader := uffd.NewReader(sh.faults)
+	for {
+		stopped, err := sh.faults.Wait(sh.pager.stopFD)
+		if stopped {
+			return
+		}
+		if err != nil {
+			sh.pager.broken(err)
+			return
+		}
+		events, err := reader.Read()
+		if err != nil {
+			sh.pager.broken(err)
+			return
+		}
+		read := time.Now()
+		sh.pager.stats.Batches.Add(1)
+		for i := range events {
+			sh.fault(&events[i], read)
+		}
+	}
+}
+
+// fault steps one event and performs what follows.
+func (sh *shard) fault(e *uffd.Event, read time.Time) {
+	p := sh.pager
+	l, ok := p.layout.lineAt(HVA(e.Addr))
+	if !ok { // the VMM registered memory that it didn't tell of
+		p.stats.Foreign.Add(1)
+		sh.faults.Wake(e.Addr, excache.LineSize)
+		return
+	}
+	ev := eventOf(e)
+	sh.mu.Lock()
+	was := p.table.At(l)
+	why := policy.Demand
+	if was.State() == excache.Held {
+		why = policy.Returned
+	}
+	do, err := sh.step(l, ev, why)
+	var held *frame
+	if err == nil && was.State() == excache.Held {
+		held = sh.unhold(l)
+	}
+	sh.mu.Unlock()
+	if err != nil {
+		p.broken(err)
+		return
+	}
+	p.stats.count(was, ev)
+	j := job{shard: sh, line: l, do: do, why: why, frame: held, credit: held != nil, since: read}
+	if do.Has(excache.Awaited) {
+		p.stats.Queue.Observe(time.Since(read))
+	}
+	p.perform(j)
+	if do.Has(installs | zeroing | excache.Unprotect) {
+		p.stats.Minor.Observe(time.Since(read))
+	}
+}
+
+func eventOf(e *uffd.Event) excache.Event {
+	switch {
+	case e.WP:
+		return excache.ProtectFault
+	case e.Write:
+		return excache.WriteFault
+	default:
+		return excache.ReadFault
+	}
+}
+
+// again tells whether a mapping system call is to be tried again, after a pause
+// if there is no memory.
+func (p *Pager) again(err error) bool {
+	switch err {
+	case unix.EAGAIN, unix.EINTR: // the VMM is changing its address space
+		runtime.Gosched()
+	case unix.ENOMEM: // the host, or the memory cgroup of the VMM
+		p.stats.NoMemory.Add(1)
+		time.Sleep(time.Millisecond)
+	default:
+		return false
+	}
+	return !p.stopped()
+}
+
+// checkRange fails the pager for an error that a call for a registered range
+// should not give.
+func (p *Pager) checkRange(l excache.Line, err error) {
+	switch err {
+	case nil:
+	case unix.ENOENT, unix.ESRCH:
+		p.broken(ErrGuestGone)
+	default:
+		p.fail(l, err)
+	}
+}

@@ -1,0 +1,153 @@
+package ept
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"splitvm/ept/excache"
+	"splitvm/remote"
+)
+
+// demandRead is a READ of one line that a vCPU waits for.
+type demandRead struct {
+	pager *Pager
+	job   job // shard, line, frame, credit
+	sent  time.Time
+	first time.Time // of the first try
+	tries int
+	at    Region
+}
+
+var demandReads = sync.Pool{New: func() any { return new(demandRead) }}
+
+// demand starts the READ of a job's line.
+func (p *Pager) demand(j job) {
+	r := demandReads.Get().(*demandRead)
+	*r = demandRead{pager: p, job: j, first: j.since}
+	if r.first.IsZero() {
+		r.first = time.Now()
+	}
+	if r.job.frame == nil {
+		r.job.frame = newFrame()
+	}
+	if !r.job.credit { // so that an evictor can find one while the READ is under way
+		r.job.credit = p.budget.take()
+		p.checkFree()
+	}
+	p.outstanding.add(r)
+	r.start()
+}
+
+// start sends the READ to the next owner.
+func (r *demandRead) start() {
+	i, line := r.pager.layout.region(r.job.line)
+	at, err := r.pager.cfg.Placement.Region(i)
+	if err == nil && len(at.Owners) == 0 {
+		err = errNoOwner
+	}
+	if err != nil {
+		r.lost(err)
+		return
+	}
+	r.at = at
+	owner := r.pager.cfg.Monitors[at.Owners[r.tries%len(at.Owners)]]
+	r.tries++
+	r.sent = time.Now()
+	owner.StartRead(true, at.At, remote.Run{First: line, Count: 1}, r.job.frame.data[:], r)
+}
+
+// ReadDone implements ReadDone: it maps the line and wakes the vCPU.
+func (r *demandRead) ReadDone(absent *remote.LineSet, err error) {
+	p := r.pager
+	if err != nil {
+		r.failed(err)
+		return
+	}
+	p.stats.Wire.Observe(time.Since(r.sent))
+	if absent.Has(0) {
+		clear(r.job.frame.data[:])
+	}
+	p.outstanding.remove(r)
+	j := r.job
+	began := r.first
+	*r = demandRead{}
+	demandReads.Put(r)
+	j.do = j.shard.stepOne(j.line, excache.Fetched, j.why)
+	start := time.Now()
+	p.perform(j)
+	end := time.Now()
+	p.stats.Install.Observe(end.Sub(start))
+	p.stats.Miss.Observe(end.Sub(began))
+}
+
+// failed tries again, with another owner and more slowly, until the deadline.
+func (r *demandRead) failed(err error) {
+	p := r.pager
+	if p.stopped() {
+		return
+	}
+	p.stats.ReadErrors.Add(1)
+	if !retryable(err) && r.tries >= len(r.at.Owners) || time.Since(r.first) > p.cfg.Deadline {
+		r.lost(err)
+		return
+	}
+	time.AfterFunc(backoff(r.tries-len(r.at.Owners)), func() {
+		if do := r.job.shard.stepOne(r.job.line, excache.FetchFailed, r.job.why); do.Has(excache.SendRead) {
+			r.start()
+		}
+	})
+}
+
+// lost gives the line up and stops the vNode.
+func (r *demandRead) lost(err error) {
+	p := r.pager
+	p.outstanding.remove(r)
+	r.job.shard.stepOne(r.job.line, excache.FetchLost, r.job.why)
+	p.fail(r.job.line, fmt.Errorf("read failed %d times in %v, last: %w", r.tries, time.Since(r.first).Round(time.Millisecond), err))
+}
+
+// retryable tells whether the same request may succeed later.
+func retryable(err error) bool {
+	switch remote.KindOf(err) {
+	case remote.Timeout, remote.Disconnected, remote.Corrupt, remote.Full, remote.Closing, remote.Fenced:
+		return true
+	}
+	return false
+}
+
+// backoff is how long to wait before another round over the owners.
+func backoff(round int) time.Duration {
+	if round < 0 {
+		return 0
+	}
+	return time.Millisecond << min(round, 8)
+}
+
+// owners names the owners of a vRegion.
+func (p *Pager) owners(at Region) string {
+	var names []string
+	for _, o := range at.Owners {
+		names = append(names, p.cfg.Monitors[o].String())
+	}
+	return strings.Join(names, ", ")
+}
+
+// outstanding is the demand READs under way, for the watchdog.
+type outstanding struct {
+	mu    sync.Mutex
+	reads map[*demandRead]struct{}
+}
+
+func (o *outstanding) add(r *demandRead) {
+	o.mu.Lock()
+	o.reads[r] = struct{}{}
+	o.mu.Unlock()
+}
+
+func (o *outstanding) remove(r *demandRead) {
+	o.mu.Lock()
+	delete(o.reads, r)
+	o.mu.Unlock()
+}

@@ -1,0 +1,88 @@
+// Package guesttest is a guest for tests of the pager: a second process that
+// maps a memfd, hands it to a pager (ept/handoff) and touches memory like vCPUs
+// do, but without KVM. The process is the test binary, started again.
+//
+// A test that uses it calls Main from TestMain.
+//
+// What it isn't: no part of the product.
+package guesttest
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+)
+
+// Spec says what the guest does.
+type Spec struct {
+	Pages       int    // of guest memory
+	RegionLines uint32 // lines of a vRegion
+	Shards      int
+	Capacity    uint64   // lines of ExCache
+	Monitors    []string // addresses
+	Replicas    int
+	Policy      string
+	Prefetch    string
+	Deadline    time.Duration
+	Session     uint64
+
+	Work     string // verify, pass, random, chase
+	Threads  int
+	Ops      int           // verify: accesses of each thread; random: accesses
+	Duration time.Duration // verify: instead of Ops
+	Passes   int           // pass
+	Writes   int           // percentage of accesses that write
+	Seed     uint64
+
+	Resize []uint64      // verify: sizes to go through, one each Every
+	Every  time.Duration // verify: between resizes, and between kills of the pager
+	Kill   bool          // verify: SIGKILL the pager each Every
+	Pager  []string      // environment for pagers to start; nil: the pager is on descriptor 3
+}
+
+// Result is what it found.
+type Result struct {
+	Bad      int     // wrong words read
+	First    string  // the first of them
+	Accesses uint64  // touches of pages
+	Nanos    int64   // of the measured part
+	Samples  []int64 // random: nanoseconds of each access
+	Passes   []int64 // pass: nanoseconds per page of each pass
+	Pagers   int     // pagers that served
+	Error    string  // why it ended early
+	Stats    json.RawMessage
+}
+
+const specVariable = "SPLITVM_TEST_GUEST"
+
+// Main runs the tests, or the guest if this process was started as one.
+func Main(m *testing.M) {
+	if raw := os.Getenv(specVariable); raw != "" {
+		var s Spec
+		if err := json.Unmarshal([]byte(raw), &s); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(2)
+		}
+		r := s.run()
+		json.NewEncoder(os.Stdout).Encode(r)
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// Command returns the command that runs the guest, with extra files from
+// descriptor 3 on.
+func (s *Spec) Command(files ...*os.File) (*exec.Cmd, error) {
+	raw, err := json.Marshal(s)
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), specVariable+"="+string(raw))
+	cmd.ExtraFiles = files
+	cmd.Stderr = os.Stderr
+	return cmd, nil
+}

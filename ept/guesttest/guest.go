@@ -1,0 +1,133 @@
+package guesttest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"splitvm/ept"
+	"splitvm/ept/handoff"
+	"splitvm/remote"
+)
+
+// gap is where the second half of memory begins, so that guest-physical space
+// has a hole like a machine's.
+const gap = 1 << 32
+
+// guest is the running guest.
+type guest struct {
+	*Spec
+	mem    []byte
+	result Result
+}
+
+func (s *Spec) run() Result {
+	runtime.GOMAXPROCS(s.Threads + 4)
+	debug.SetGCPercent(-1) // stopping the world would wait for whoever faults
+	g := &guest{Spec: s}
+	if err := g.serve(); err != nil {
+		g.result.Error = err.Error()
+	}
+	return g.result
+}
+
+func (g *guest) serve() error {
+	fd, err := unix.MemfdCreate("guest", unix.MFD_CLOEXEC)
+	if err != nil {
+		return err
+	}
+	file := os.NewFile(uintptr(fd), "guest")
+	size := g.Pages * pageSize
+	if err := unix.Ftruncate(fd, int64(size)); err != nil {
+		return err
+	}
+	if g.mem, err = unix.Mmap(fd, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
+		return err
+	}
+	h, err := handoff.NewGuest(file, g.attach(uint64(size)))
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	keeper, err := g.keep(ctx, h)
+	if err != nil {
+		return err
+	}
+	work := make(chan error, 1)
+	go func() { work <- g.work(keeper) }()
+	select {
+	case err = <-work:
+	case err = <-keeper.failed:
+	}
+	g.result.Pagers = int(keeper.pagers.Load())
+	if stats, statsErr := keeper.current().Stats(ctx); statsErr == nil {
+		g.result.Stats, _ = json.Marshal(stats)
+	}
+	return errors.Join(err, keeper.stop())
+}
+
+func (g *guest) attach(size uint64) handoff.Attach {
+	half := size / 2 &^ (uint64(g.RegionLines)*pageSize - 1)
+	base := ept.HVA(addressOf(g.mem))
+	a := handoff.Attach{VNode: "test", Session: remote.SessionID(g.Session), Capacity: g.Capacity, Policy: g.Policy,
+		Prefetch: g.Prefetch, DeadlineN: int64(g.Deadline), Monitors: g.Monitors}
+	a.Layout = ept.Layout{RegionLines: g.RegionLines, Shards: g.Shards}
+	if half > 0 {
+		a.Layout.Slots = append(a.Layout.Slots, ept.Slot{HVA: base, Size: half})
+	}
+	a.Layout.Slots = append(a.Layout.Slots, ept.Slot{GPA: gap, HVA: base + ept.HVA(half), Size: size - half, Offset: int64(half)})
+	bytes := uint64(g.RegionLines) * pageSize
+	for _, s := range a.Layout.Slots {
+		for at := uint64(s.GPA) / bytes; at*bytes < uint64(s.GPA)+s.Size; at++ {
+			a.Regions = append(a.Regions, g.region(uint32(at)))
+		}
+	}
+	return a
+}
+
+func (g *guest) region(i uint32) handoff.Region {
+	r := handoff.Region{Index: i, ID: remote.VRegionID(g.Session<<32 | uint64(i+1)), Epoch: 1}
+	for k := range max(1, g.Replicas) {
+		r.Owners = append(r.Owners, uint16((int(i)+k)%len(g.Monitors)))
+	}
+	return r
+}
+
+// connect returns the pager on descriptor 3.
+func connect() (*net.UnixConn, error) {
+	f := os.NewFile(3, "pager")
+	defer f.Close()
+	c, err := net.FileConn(f)
+	if err != nil {
+		return nil, err
+	}
+	return c.(*net.UnixConn), nil
+}
+
+func (g *guest) work(k *keeper) error {
+	start := time.Now()
+	defer func() {
+		if g.result.Nanos == 0 {
+			g.result.Nanos = int64(time.Since(start))
+		}
+	}()
+	switch g.Work {
+	case "verify":
+		return g.verify(k)
+	case "pass":
+		return g.pass()
+	case "random":
+		return g.random()
+	}
+	return fmt.Errorf("no work %q", g.Work)
+}

@@ -1,0 +1,37 @@
+// Package handoff is the agreement between a VMM and its pager over a unix
+// socket: what is handed over, who keeps it, and how a pager that died is
+// replaced.
+//
+// The VMM owns everything that must outlive a pager: the memfd of guest memory,
+// the userfaultfds (opened, agreed upon and registered by the VMM, since they
+// are about its address space) and the memfd of the line table (Guest). A pager
+// gets duplicates of the descriptors with the first message (Serve), and
+// carries on from the table; when it is gone, the VMM hands the same to the next one
+// (Supervise). VCPUs that fault meanwhile sleep, nothing else.
+//
+// What it isn't: it starts no monitor and dials none (Dialer does), and it
+// doesn't know KVM.
+//
+// # Messages
+//
+// Each is a little-endian u32 with the length of a JSON object, and the object.
+// The VMM's first, Attach, carries the descriptors (memory, table, userfaultfd
+// by shard) in one SCM_RIGHTS control message on its first byte. Unknown fields are
+// ignored, so either side may be newer.
+//
+//	VMM to pager       pager to VMM
+//	attach             ready, or failed
+//	resize             done, or refused
+//	stats              stats
+//	discard            done, or refused
+//	                   failed (at any time: the vNode must stop)
+//
+// Requests carry an id, which the answer repeats. Either side hangs up by
+// closing the socket; the pager stops serving then.
+//
+// # Trust
+//
+// A pager checks whatever a VMM sends: lengths before allocation, the layout,
+// the descriptors' kinds, and that the table's file is sealed against shrinking, so that a
+// VMM that was taken over by its guest can't crash a pager that serves others.
+package handoff

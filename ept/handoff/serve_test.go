@@ -1,0 +1,119 @@
+package handoff_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net"
+	"os"
+	"runtime"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"splitvm/ept"
+	"splitvm/ept/guesttest"
+	"splitvm/ept/handoff"
+	"splitvm/integration/require"
+	"splitvm/monitors/memory"
+	"splitvm/remote/server"
+	"splitvm/remote/transport"
+	"splitvm/remote/wire"
+)
+
+func TestMain(m *testing.M) {
+	runtime.GOMAXPROCS(runtime.NumCPU() + 16)
+	guesttest.Main(m)
+}
+
+// startMonitor starts a memory monitor in this process and returns its address.
+func startMonitor(t testing.TB, size uint64) string {
+	t.Helper()
+	store, err := memory.NewStore(memory.StoreConfig{Mem: size})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := server.New(server.Config{Store: store, Options: wire.OptSums})
+	l, err := transport.Listen("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go srv.Serve(l)
+	t.Cleanup(func() { srv.Close() })
+	return l.Addr().String()
+}
+
+// pair returns two ends of a unix socket: one for Serve, one for the guest.
+func pair(t testing.TB) (*net.UnixConn, *os.File) {
+	t.Helper()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mine := os.NewFile(uintptr(fds[0]), "pager")
+	defer mine.Close()
+	conn, err := net.FileConn(mine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return conn.(*net.UnixConn), os.NewFile(uintptr(fds[1]), "guest")
+}
+
+// runGuest runs a guest served by a pager in this process.
+func runGuest(t testing.TB, spec guesttest.Spec) guesttest.Result {
+	t.Helper()
+	conn, theirs := pair(t)
+	cmd, err := spec.Command(theirs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	cmd.Stdout = &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	theirs.Close()
+	served := make(chan error, 1)
+	go func() { served <- handoff.Serve(context.Background(), conn, handoff.Remote{}) }()
+	timer := time.AfterFunc(100*time.Second, func() { cmd.Process.Kill() })
+	defer timer.Stop()
+	waitErr := cmd.Wait()
+	if err := <-served; err != nil {
+		t.Errorf("Serve: %v", err)
+	}
+	var r guesttest.Result
+	if err := json.Unmarshal(out.Bytes(), &r); err != nil || waitErr != nil {
+		t.Fatalf("guest: %v, %v", waitErr, err)
+	}
+	return r
+}
+
+func stats(t testing.TB, r guesttest.Result) ept.Stats {
+	t.Helper()
+	var s ept.Stats
+	if err := json.Unmarshal(r.Stats, &s); err != nil {
+		t.Fatalf("no counters from the pager: %v", err)
+	}
+	return s
+}
+
+func check(t testing.TB, r guesttest.Result) {
+	t.Helper()
+	if r.Error != "" {
+		t.Errorf("guest ended early: %s", r.Error)
+	}
+	if r.Bad != 0 {
+		t.Errorf("%d wrong words, first: %s", r.Bad, r.First)
+	}
+}
+
+func TestGuestVerifies(t *testing.T) {
+	require.UFFD(t)
+	addr := startMonitor(t, 64<<20)
+	r := runGuest(t, guesttest.Spec{Pages: 4096, RegionLines: 1024, Shards: 1, Capacity: 1024, Monitors: []string{addr}, Session: 1,
+		Work: "verify", Threads: 2, Ops: 20000, Writes: 40, Seed: 1})
+	check(t, r)
+	s := stats(t, r)
+	t.Logf("%d accesses in %v: %+v", r.Accesses, time.Duration(r.Nanos), s)
+}
