@@ -32,16 +32,15 @@ type Window struct {
 	size uint64
 }
 
-// Window returns the n bytes from gpa on, which must be in one region.
+// Window returns the n bytes from gpa on, which must be in one region. It
+// allocates nothing: devices ask for one with every request.
 func (m *Memory) Window(gpa layout.GPA, n uint64) (Window, error) {
-	views, err := m.Slices(gpa, n)
-	if err != nil {
-		return Window{}, err
-	}
-	if len(views) != 1 || n == 0 {
+	r := m.find(uint64(gpa))
+	if r == nil || n == 0 || n > r.Size-(uint64(gpa)-uint64(r.GPA)) {
 		return Window{}, fmt.Errorf("guest address %#x, %d bytes: not in one region: %w", gpa, n, ErrOutside)
 	}
-	return Window{base: unsafe.Pointer(unsafe.SliceData(views[0])), size: n}, nil
+	off := uint64(gpa) - uint64(r.GPA)
+	return Window{base: unsafe.Pointer(&r.host[off]), size: n}, nil
 }
 
 // Size is the window's length in bytes.
