@@ -65,6 +65,7 @@ func TestNothingIsLost(t *testing.T) {
 			"driver ignores": func(*rapid.T) { w.driverIgnores() },
 			"pop":            func(*rapid.T) { w.pop() },
 			"push":           func(*rapid.T) { w.push() },
+			"push some":      func(*rapid.T) { w.pushBatch() },
 			"notify":         func(*rapid.T) { w.notify() },
 			"device sleeps":  func(*rapid.T) { w.deviceSleep() },
 			"device ignores": func(*rapid.T) { w.deviceIgnores() },
@@ -178,6 +179,19 @@ func (w *world) push() bool {
 	w.popped[i], w.ids[i] = w.popped[last], w.ids[last]
 	w.popped, w.ids = w.popped[:last], w.ids[:last]
 	return true
+}
+
+// pushBatch gives back several at once; the driver takes the first as soon as
+// it sees any, so all must be there.
+func (w *world) pushBatch() {
+	n := rapid.IntRange(0, len(w.popped)).Draw(w.t, "how many")
+	var written []uint32
+	for i, id := range w.ids[:n] {
+		written = append(written, uint32(i))
+		w.expected[id] = uint32(i)
+	}
+	w.q.PushBatch(w.popped[:n], written)
+	w.popped, w.ids = w.popped[n:], w.ids[n:]
 }
 
 func (w *world) notify() {

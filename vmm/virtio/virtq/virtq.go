@@ -13,7 +13,7 @@
 // addresses of buffers are checked where they are turned into host views.
 //
 // A Queue has two sides. Pop, DisableKicks and EnableKicks belong to one
-// goroutine at a time; Push and NeedsInterrupt to one goroutine at a time,
+// goroutine at a time; Push, PushBatch and NeedsInterrupt to one at a time,
 // which may be another. The sides share one atomic counter and take no locks.
 package virtq
 
