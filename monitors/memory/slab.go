@@ -75,10 +75,11 @@ func (s *slab) close() error {
 	return nil
 }
 
-// line returns the memory of a frame.
+// line returns the memory of a frame. Its capacity goes on into the frames
+// behind, so that neighbours can be sent as one piece.
 func (s *slab) line(f frame) []byte {
 	at := int(f-1) * remote.LineSize
-	return s.mem[at : at+remote.LineSize : at+remote.LineSize]
+	return s.mem[at : at+remote.LineSize]
 }
 
 // take appends n free frames to dst, all of them zero, or none and false.
