@@ -8,12 +8,17 @@
 package guesttest
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
+	"runtime"
 	"testing"
 	"time"
+
+	"splitvm/ept/handoff"
 )
 
 // Spec says what the guest does.
@@ -37,10 +42,10 @@ type Spec struct {
 	Writes   int           // percentage of accesses that write
 	Seed     uint64
 
-	Resize []uint64      // verify: sizes to go through, one each Every
-	Every  time.Duration // verify: between resizes, and between kills of the pager
-	Kill   bool          // verify: SIGKILL the pager each Every
-	Pager  []string      // environment for pagers to start; nil: the pager is on descriptor 3
+	Resize    []uint64      // verify: sizes to go through, one each Every
+	Every     time.Duration // verify: between resizes
+	KillEvery time.Duration // verify: mean time between SIGKILLs of the pager
+	Launch    bool          // start pagers of its own; else there is one on descriptor 3
 }
 
 // Result is what it found.
@@ -60,6 +65,10 @@ const specVariable = "SPLITVM_TEST_GUEST"
 
 // Main runs the tests, or the guest if this process was started as one.
 func Main(m *testing.M) {
+	if os.Getenv(pagerVariable) != "" {
+		runtime.GOMAXPROCS(runtime.NumCPU() + 16)
+		os.Exit(servePager())
+	}
 	if raw := os.Getenv(specVariable); raw != "" {
 		var s Spec
 		if err := json.Unmarshal([]byte(raw), &s); err != nil {
@@ -71,6 +80,19 @@ func Main(m *testing.M) {
 		os.Exit(0)
 	}
 	os.Exit(m.Run())
+}
+
+// servePager is a pager process.
+func servePager() int {
+	conn, err := connection()
+	if err == nil {
+		err = handoff.Serve(context.Background(), conn, handoff.Remote{Log: slog.New(slog.DiscardHandler)})
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
 }
 
 // Command returns the command that runs the guest, with extra files from

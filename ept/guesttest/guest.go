@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -67,13 +66,14 @@ func (g *guest) serve() error {
 	go func() { work <- g.work(keeper) }()
 	select {
 	case err = <-work:
-	case err = <-keeper.failed:
+	case <-keeper.Done():
+		return keeper.Err()
 	}
-	g.result.Pagers = int(keeper.pagers.Load())
-	if stats, statsErr := keeper.current().Stats(ctx); statsErr == nil {
+	g.result.Pagers = keeper.Restarts() + 1
+	if stats, statsErr := keeper.Stats(ctx); statsErr == nil {
 		g.result.Stats, _ = json.Marshal(stats)
 	}
-	return errors.Join(err, keeper.stop())
+	return errors.Join(err, keeper.Close())
 }
 
 func (g *guest) attach(size uint64) handoff.Attach {
@@ -103,18 +103,7 @@ func (g *guest) region(i uint32) handoff.Region {
 	return r
 }
 
-// connect returns the pager on descriptor 3.
-func connect() (*net.UnixConn, error) {
-	f := os.NewFile(3, "pager")
-	defer f.Close()
-	c, err := net.FileConn(f)
-	if err != nil {
-		return nil, err
-	}
-	return c.(*net.UnixConn), nil
-}
-
-func (g *guest) work(k *keeper) error {
+func (g *guest) work(k *handoff.Keeper) error {
 	start := time.Now()
 	defer func() {
 		if g.result.Nanos == 0 {

@@ -2,38 +2,51 @@ package guesttest
 
 import (
 	"context"
+	"net"
+	"os"
+	"os/exec"
 	"sync/atomic"
+	"syscall"
 
 	"splitvm/ept/handoff"
 )
 
-// keeper keeps a pager for the guest.
-type keeper struct {
-	session atomic.Pointer[handoff.Session]
-	pagers  atomic.Int32
-	failed  chan error
-	stop    func() error
+const pagerVariable = "SPLITVM_TEST_PAGER"
+
+// keep has the guest served: by the pager on descriptor 3, or by processes that
+// are started again when they die.
+func (g *guest) keep(ctx context.Context, h *handoff.Guest) (*handoff.Keeper, error) {
+	if !g.Launch {
+		return h.Supervise(ctx, inherited())
+	}
+	return h.Supervise(ctx, handoff.Launch(func() *exec.Cmd {
+		cmd := exec.Command("/proc/self/exe")
+		cmd.Env = []string{pagerVariable + "=1"}
+		cmd.Stderr = os.Stderr
+		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+		return cmd
+	}))
 }
 
-func (k *keeper) current() *handoff.Session { return k.session.Load() }
+// inherited starts with the pager on descriptor 3, and has no other.
+func inherited() handoff.Starter {
+	var used atomic.Bool
+	return func(context.Context) (*net.UnixConn, func(), error) {
+		if used.Swap(true) {
+			return nil, nil, &handoff.Failed{Text: "the pager hung up"}
+		}
+		conn, err := connection()
+		return conn, func() {}, err
+	}
+}
 
-// keep attaches the guest to the pager on descriptor 3.
-func (g *guest) keep(ctx context.Context, h *handoff.Guest) (*keeper, error) {
-	k := &keeper{failed: make(chan error, 1)}
-	conn, err := connect()
+// connection returns the socket on descriptor 3.
+func connection() (*net.UnixConn, error) {
+	f := os.NewFile(3, "socket")
+	defer f.Close()
+	c, err := net.FileConn(f)
 	if err != nil {
 		return nil, err
 	}
-	s, err := h.Attach(ctx, conn)
-	if err != nil {
-		return nil, err
-	}
-	k.session.Store(s)
-	k.pagers.Add(1)
-	k.stop = s.Close
-	go func() {
-		<-s.Done()
-		k.failed <- s.Err()
-	}()
-	return k, nil
+	return c.(*net.UnixConn), nil
 }

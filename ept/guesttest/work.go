@@ -8,6 +8,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
+
+	"splitvm/ept/handoff"
 )
 
 // Each page's words say which write they are of: page and version, in the
@@ -37,7 +41,7 @@ type verifier struct {
 	done     uint64
 }
 
-func (g *guest) verify(k *keeper) error {
+func (g *guest) verify(k *handoff.Keeper) error {
 	var wg sync.WaitGroup
 	var adds atomic.Uint64
 	stop := make(chan struct{})
@@ -45,7 +49,9 @@ func (g *guest) verify(k *keeper) error {
 		time.AfterFunc(g.Duration, func() { close(stop) })
 	}
 	trouble := make(chan struct{})
-	go g.resizes(k, trouble)
+	var troubles sync.WaitGroup
+	troubles.Go(func() { g.resizes(k, trouble) })
+	troubles.Go(func() { g.kills(k, trouble) })
 	threads := make([]*verifier, g.Threads)
 	for i := range threads {
 		v := &verifier{guest: g, id: i, rng: rand.New(rand.NewPCG(g.Seed, uint64(i))), adds: &adds,
@@ -58,6 +64,7 @@ func (g *guest) verify(k *keeper) error {
 	}
 	wg.Wait()
 	close(trouble)
+	troubles.Wait()
 	for _, v := range threads {
 		v.all()
 		g.result.Bad += v.bad
@@ -71,7 +78,7 @@ func (g *guest) verify(k *keeper) error {
 }
 
 // resizes goes through the sizes until the work ends.
-func (g *guest) resizes(k *keeper, stop <-chan struct{}) {
+func (g *guest) resizes(k *handoff.Keeper, stop <-chan struct{}) {
 	if len(g.Resize) == 0 {
 		return
 	}
@@ -81,7 +88,23 @@ func (g *guest) resizes(k *keeper, stop <-chan struct{}) {
 			return
 		case <-time.After(g.Every):
 		}
-		k.current().Resize(context.Background(), g.Resize[i%len(g.Resize)])
+		k.Resize(context.Background(), g.Resize[i%len(g.Resize)])
+	}
+}
+
+// kills kills pager after pager until the work ends.
+func (g *guest) kills(k *handoff.Keeper, stop <-chan struct{}) {
+	if g.KillEvery == 0 {
+		return
+	}
+	rng := rand.New(rand.NewPCG(g.Seed, 99))
+	for {
+		select {
+		case <-stop:
+			return
+		case <-time.After(time.Duration(rng.Int64N(2 * int64(g.KillEvery)))):
+		}
+		unix.Kill(k.Session().Ready.PID, unix.SIGKILL)
 	}
 }
 

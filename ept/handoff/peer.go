@@ -2,6 +2,7 @@ package handoff
 
 import (
 	"context"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -15,13 +16,14 @@ import (
 type Remote struct {
 	Checksums bool          // of payloads, in both directions
 	Timeout   time.Duration // of a request; 0 is the client's
+	Log       *slog.Logger  // nil is the client's
 }
 
 var _ Dialer = Remote{}
 
 // Dial implements Dialer. It connects in the background.
 func (d Remote) Dial(_ context.Context, addr string, session remote.SessionID, incarnation uint64) (Peer, error) {
-	c := client.New(client.Config{Address: addr, Session: session, Incarnation: incarnation, Checksums: d.Checksums, Timeout: d.Timeout})
+	c := client.New(client.Config{Address: addr, Session: session, Incarnation: incarnation, Checksums: d.Checksums, Timeout: d.Timeout, Log: d.Log})
 	return &peer{Client: c, addr: addr}, nil
 }
 

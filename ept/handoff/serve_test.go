@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"log/slog"
 	"net"
 	"os"
 	"runtime"
@@ -34,7 +35,7 @@ func startMonitor(t testing.TB, size uint64) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := server.New(server.Config{Store: store, Options: wire.OptSums})
+	srv := server.New(server.Config{Store: store, Options: wire.OptSums, Log: slog.New(slog.DiscardHandler)})
 	l, err := transport.Listen("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -75,7 +76,9 @@ func runGuest(t testing.TB, spec guesttest.Spec) guesttest.Result {
 	}
 	theirs.Close()
 	served := make(chan error, 1)
-	go func() { served <- handoff.Serve(context.Background(), conn, handoff.Remote{}) }()
+	go func() {
+		served <- handoff.Serve(context.Background(), conn, handoff.Remote{Log: slog.New(slog.DiscardHandler)})
+	}()
 	timer := time.AfterFunc(100*time.Second, func() { cmd.Process.Kill() })
 	defer timer.Stop()
 	waitErr := cmd.Wait()
@@ -85,6 +88,25 @@ func runGuest(t testing.TB, spec guesttest.Spec) guesttest.Result {
 	var r guesttest.Result
 	if err := json.Unmarshal(out.Bytes(), &r); err != nil || waitErr != nil {
 		t.Fatalf("guest: %v, %v", waitErr, err)
+	}
+	return r
+}
+
+// runAlone runs a guest that starts its own pagers.
+func runAlone(t testing.TB, spec guesttest.Spec) guesttest.Result {
+	t.Helper()
+	cmd, err := spec.Command()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	cmd.Stdout = &out
+	timer := time.AfterFunc(100*time.Second, func() { cmd.Process.Kill() })
+	defer timer.Stop()
+	runErr := cmd.Run()
+	var r guesttest.Result
+	if err := json.Unmarshal(out.Bytes(), &r); err != nil || runErr != nil {
+		t.Fatalf("guest: %v, %v", runErr, err)
 	}
 	return r
 }
@@ -116,4 +138,19 @@ func TestGuestVerifies(t *testing.T) {
 	check(t, r)
 	s := stats(t, r)
 	t.Logf("%d accesses in %v: %+v", r.Accesses, time.Duration(r.Nanos), s)
+}
+
+// TestPagerIsKilled kills pager after pager under a guest that verifies what it
+// reads: each carries on where the last one was torn away.
+func TestPagerIsKilled(t *testing.T) {
+	require.UFFD(t)
+	addr := startMonitor(t, 64<<20)
+	r := runAlone(t, guesttest.Spec{Pages: 8192, RegionLines: 1024, Shards: 2, Capacity: 1024, Monitors: []string{addr}, Session: 1,
+		Work: "verify", Threads: 4, Duration: 10 * time.Second, Writes: 40, Seed: 2, Launch: true, KillEvery: 40 * time.Millisecond,
+		Resize: []uint64{512, 2048, 300, 1024}, Every: 50 * time.Millisecond})
+	check(t, r)
+	t.Logf("%d accesses, %d pagers", r.Accesses, r.Pagers)
+	if r.Pagers < 20 {
+		t.Errorf("only %d pagers were used", r.Pagers)
+	}
 }
