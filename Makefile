@@ -15,8 +15,9 @@ endif
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort | expand -t 14
 
-build: ## build bin/splitvm
-	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/...
+build: ## build bin/splitvm and the init that it gives guests
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags="-s -w" -o bin/ ./cmd/...
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags="-s -w" -o bin/splitvm-init ./guest/init
 
 run: tools build ## boot Debian's kernel to a command's output, and show what happened
 	$(GO) run ./integration/demo

@@ -4,6 +4,8 @@ import "github.com/urfave/cli/v3"
 
 func commands() []*cli.Command {
 	return []*cli.Command{
+		runCommand(),
 		doctorCommand(),
+		syscallsCommand(),
 	}
 }

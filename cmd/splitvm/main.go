@@ -27,11 +27,11 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM, unix.SIGHUP)
 	err := root().Run(ctx, os.Args)
 	stop()
-	os.Exit(report(err))
+	os.Exit(finish(err))
 }
 
-// report prints err where there is something to say and picks the status.
-func report(err error) int {
+// finish prints err where there is something to say and picks the status.
+func finish(err error) int {
 	var status *exitError
 	switch {
 	case err == nil:
@@ -69,7 +69,7 @@ func root() *cli.Command {
 		Version:               version(),
 		EnableShellCompletion: true,
 		Suggest:               true,
-		ExitErrHandler:        func(context.Context, *cli.Command, error) {}, // report prints it
+		ExitErrHandler:        func(context.Context, *cli.Command, error) {}, // finish prints it
 		Commands:              commands(),
 		Action: func(_ context.Context, c *cli.Command) error {
 			if c.Args().Present() {
@@ -85,6 +85,7 @@ func root() *cli.Command {
 // explainUsage makes a wrong flag, at any depth, an error of one line that
 // names the help to read.
 func explainUsage(c *cli.Command) {
+	c.DisableSliceFlagSeparator = true // a disk's options have commas of their own
 	c.OnUsageError = func(_ context.Context, c *cli.Command, err error, _ bool) error {
 		return &exitError{exitUsage, fmt.Errorf("%w (see `%s --help`)", err, c.FullName())}
 	}

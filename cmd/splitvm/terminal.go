@@ -60,10 +60,9 @@ func (t *terminal) close() error {
 	return term.Restore(int(t.in.Fd()), t.saved)
 }
 
-// pump hands what is typed to the guest until the input ends or the user
-// escapes, which it reports to ended. A pipe's end becomes Ctrl-D, which ends
-// the input of a program that reads the guest's console.
-func (t *terminal) pump(guest io.Writer, ended func(error)) {
+// pump hands what is typed to the guest until the input ends, which it reports
+// to eof, or the user escapes, which it reports to escaped.
+func (t *terminal) pump(guest io.Writer, eof func(), escaped func(error)) {
 	buf := make([]byte, 4096)
 	f := escapeFilter{on: t.interactive()}
 	for {
@@ -76,15 +75,13 @@ func (t *terminal) pump(guest io.Writer, ended func(error)) {
 		}
 		switch action {
 		case escapeEnd:
-			ended(errEscaped)
+			escaped(errEscaped)
 			return
 		case escapeHelp:
 			io.WriteString(t.out, "\r\nCtrl-A x  end the guest\r\nCtrl-A Ctrl-A  send Ctrl-A\r\n")
 		}
 		if err != nil {
-			if !t.interactive() {
-				guest.Write([]byte{endOfFile})
-			}
+			eof()
 			return
 		}
 	}

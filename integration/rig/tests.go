@@ -23,6 +23,7 @@ type Tests struct {
 	Timeout time.Duration // of all of them; 0 is 30 minutes
 	Output  io.Writer     // gets the lines that go test -v would print
 	Args    []string      // further flags of the test binary, -test.short
+	Splitvm string        // as of StartWithSplitvm
 	Options Options       // of the machine; Files are added to
 }
 
@@ -42,7 +43,7 @@ func RunTests(ctx context.Context, t Tests) error {
 	}
 	inside := "/bin/" + path.Base(t.Package) + ".test"
 	t.Options.Files = append(t.Options.Files, File{test.Path(), inside})
-	m, err := StartWithSplitvm(ctx, t.Options)
+	m, err := StartWithSplitvm(ctx, t.Options, t.Splitvm)
 	if err = errors.Join(err, test.Remove()); err != nil {
 		if m != nil {
 			err = errors.Join(err, m.Close())
@@ -58,21 +59,31 @@ func RunTests(ctx context.Context, t Tests) error {
 	return errors.Join(err, out.flush(), m.Close())
 }
 
-// StartWithSplitvm is Start with this module's splitvm as /bin/splitvm.
-func StartWithSplitvm(ctx context.Context, o Options) (*Machine, error) {
-	vmm, err := GoBuild(ctx, "splitvm/cmd/splitvm", false)
-	if err != nil {
-		return nil, err
+// NoSplitvm as the program of StartWithSplitvm means none.
+const NoSplitvm = "none"
+
+// StartWithSplitvm is Start with a splitvm as /bin/splitvm: the given static
+// program or, for "", this module's, which is built; and with the init that it
+// gives to guests, this module's, as /bin/splitvm-init.
+func StartWithSplitvm(ctx context.Context, o Options, program string) (*Machine, error) {
+	if program == NoSplitvm {
+		return Start(ctx, o)
 	}
-	o.Files = append(o.Files, File{vmm.Path(), "/bin/splitvm"})
-	m, err := Start(ctx, o)
-	if err := errors.Join(err, vmm.Remove()); err != nil {
-		if m != nil {
-			err = errors.Join(err, m.Close())
+	packages := map[string]string{"splitvm/guest/init": "/bin/splitvm-init"}
+	if program != "" {
+		o.Files = append(o.Files, File{program, "/bin/splitvm"})
+	} else {
+		packages["splitvm/cmd/splitvm"] = "/bin/splitvm"
+	}
+	for pkg, place := range packages {
+		b, err := GoBuild(ctx, pkg, false)
+		if err != nil {
+			return nil, err
 		}
-		return nil, err
+		defer b.Remove()
+		o.Files = append(o.Files, File{b.Path(), place})
 	}
-	return m, nil
+	return Start(ctx, o)
 }
 
 // A lines writer passes whole lines on, without the test binary's verdict on

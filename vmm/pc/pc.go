@@ -22,6 +22,7 @@ import (
 	"splitvm/guest/acpi"
 	"splitvm/guest/boot"
 	"splitvm/guest/layout"
+	"splitvm/guest/mptable"
 	"splitvm/vmm"
 	"splitvm/vmm/bus"
 	"splitvm/vmm/kvm"
@@ -87,13 +88,18 @@ func (m *Machine) build() error {
 	return m.cfg.Plan.Place(m.cfg.Memory)
 }
 
-// tables tells the guest what there is, by ACPI.
+// tables tells the guest what there is: by ACPI, and by an MP table for those
+// that will have none of that.
 func (m *Machine) tables() error {
 	b, err := acpi.Tables(acpi.Config{CPUs: m.cfg.VCPUs, PowerButton: true})
 	if err != nil {
 		return err
 	}
-	return m.cfg.Memory.WriteAt(b, RSDP)
+	mp, err := mptable.Table(m.cfg.VCPUs)
+	if err != nil {
+		return err
+	}
+	return errors.Join(m.cfg.Memory.WriteAt(b, RSDP), m.cfg.Memory.WriteAt(mp, layout.MPTable))
 }
 
 // RSDP is where the ACPI tables begin, with their root pointer; boot plans

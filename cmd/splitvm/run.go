@@ -1,0 +1,150 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/urfave/cli/v3"
+
+	"splitvm/vmm"
+)
+
+const runDescription = `Boots a Linux kernel as a virtual machine. With a command, a small init loads
+the drivers that the guest needs, mounts the first disk as root, runs the
+command and powers off; splitvm exits with the command's status. Without one,
+the disk's own init system starts.
+
+At a terminal the guest's console is yours, raw: Ctrl-C goes to the guest, and
+Ctrl-A x ends it. Elsewhere the command's standard streams are splitvm's own,
+and SIGINT and SIGTERM go to the command; a second one ends the guest.
+
+Exit status: the command's own; 128+N if signal N killed it; 125 if the guest
+could not be started or died; 126 and 127 as in a shell.
+
+Examples:
+   # a command on a disk image, with Debian's kernel
+   splitvm run --local --kernel /boot/vmlinuz-6.12-cloud-amd64 \
+       --modules /lib/modules/6.12-cloud-amd64 --disk root.ext4 --mem 2G --cpus 2 -- uname -a
+
+   # a shell, nothing but the initramfs
+   splitvm run --local --kernel vmlinuz --modules /lib/modules/VERSION -- /bin/sh
+
+   # the disk's own init, network through tap0, direct I/O
+   splitvm run --local --kernel vmlinuz --initrd initrd.img --disk disk.img,cache=none \
+       --net tap0 --cmdline 'root=/dev/vda1 console=hvc0'
+
+   # a second, read-only data disk that the guest finds by its serial
+   splitvm run --local --kernel vmlinuz --modules DIR --disk root.ext4 --disk data.img,ro,serial=data -- ls /dev/disk/by-id`
+
+func runCommand() *cli.Command {
+	return &cli.Command{
+		Name:        "run",
+		Usage:       "run a virtual machine",
+		ArgsUsage:   "[-- COMMAND [ARG...]]",
+		Description: runDescription,
+		Flags:       runFlags(),
+		Action: func(ctx context.Context, c *cli.Command) error {
+			o, err := optionsOf(c)
+			if err != nil {
+				return &exitError{exitUsage, fmt.Errorf("run: %w (see `splitvm run --help`)", err)}
+			}
+			status, err := run(ctx, o)
+			if err != nil {
+				return &exitError{exitRefused, fmt.Errorf("run: %w", err)}
+			}
+			if status != 0 {
+				return &exitError{code: status}
+			}
+			return nil
+		},
+	}
+}
+
+func runFlags() []cli.Flag {
+	size := func(name, value, usage string) cli.Flag {
+		return &cli.StringFlag{Name: name, Value: value, Usage: usage, Validator: sizeFlag}
+	}
+	return []cli.Flag{
+		&cli.BoolFlag{Name: "local", Usage: "memory and disks on this host, without a rack"},
+		&cli.StringFlag{Name: "kernel", Aliases: []string{"k"}, Usage: "`FILE`: bzImage (vmlinuz) or ELF vmlinux", Required: true},
+		&cli.StringFlag{Name: "modules", Usage: "`DIR` of the kernel's modules (/lib/modules/VERSION), for the init that runs COMMAND"},
+		&cli.StringFlag{Name: "initrd", Aliases: []string{"i"}, Usage: "initial RAM disk `FILE` instead of splitvm's own"},
+		&cli.StringSliceFlag{Name: "disk", Aliases: []string{"d"}, Usage: "raw image or block device as `FILE[,ro][,cache=writeback|none][,serial=NAME]`; the first is the root; may be repeated"},
+		&cli.StringSliceFlag{Name: "net", Usage: "tap device as `TAP[,mac=ADDR][,ip=ADDR/LEN][,gw=ADDR]`; made if it is not there; may be repeated"},
+		&cli.StringFlag{Name: "vsock", Usage: "unix socket `PATH` through which the host reaches the guest's vsock ports"},
+		size("mem", "1G", "guest memory, as `SIZE`"),
+		&cli.IntFlag{Name: "cpus", Value: 1, Usage: fmt.Sprintf("virtual CPUs, 1 to %d", vmm.MaxVCPUs)},
+		&cli.StringFlag{Name: "cpu", Value: "host", Usage: "CPU `MODEL`: host, baseline (moves between hosts) or emulated (for KVMs that emulate ring 0)"},
+		&cli.StringFlag{Name: "cmdline", Usage: "`WORDS` appended to the kernel's command line"},
+		&cli.StringSliceFlag{Name: "env", Aliases: []string{"e"}, Usage: "`NAME=VALUE` for the command"},
+		&cli.StringFlag{Name: "workdir", Aliases: []string{"w"}, Usage: "`DIR` in the guest in which the command runs"},
+		&cli.StringFlag{Name: "user", Aliases: []string{"u"}, Usage: "`USER[:GROUP]` in the guest as which the command runs"},
+		&cli.BoolFlag{Name: "overlay", Usage: "let the guest write to a root that is read-only, into memory"},
+		&cli.StringFlag{Name: "serial", Usage: "append the output of the serial port, where the kernel's messages go, to `FILE`"},
+		&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "show the kernel's messages and what splitvm does"},
+		&cli.BoolFlag{Name: "packed", Usage: "offer packed virtqueues"},
+		&cli.BoolFlag{Name: "exit-with-parent", Usage: "end the guest when the process that started splitvm dies"},
+	}
+}
+
+// options is what `run` was asked for.
+type options struct {
+	kernel, modules, initrd string
+	disks                   []diskOption
+	nets                    []netOption
+	vsock                   string
+	memory                  uint64
+	vcpus                   int
+	cpu, cmdline            string
+	command                 []string
+	env                     []string
+	workdir, user           string
+	overlay, verbose        bool
+	packed, withParent      bool
+	serial                  string
+}
+
+func optionsOf(c *cli.Command) (options, error) {
+	o := options{
+		kernel: c.String("kernel"), modules: c.String("modules"), initrd: c.String("initrd"), vsock: c.String("vsock"),
+		vcpus: c.Int("cpus"), cpu: c.String("cpu"), cmdline: c.String("cmdline"), command: c.Args().Slice(),
+		env: c.StringSlice("env"), workdir: c.String("workdir"), user: c.String("user"), overlay: c.Bool("overlay"),
+		verbose: c.Bool("verbose"), packed: c.Bool("packed"), withParent: c.Bool("exit-with-parent"), serial: c.String("serial"),
+	}
+	var err error
+	if o.memory, err = parseSize(c.String("mem")); err != nil {
+		return o, err
+	}
+	for _, s := range c.StringSlice("disk") {
+		d, err := parseDisk(s)
+		if err != nil {
+			return o, err
+		}
+		o.disks = append(o.disks, d)
+	}
+	for _, s := range c.StringSlice("net") {
+		n, err := parseNet(s)
+		if err != nil {
+			return o, err
+		}
+		o.nets = append(o.nets, n)
+	}
+	return o, o.check(c.Bool("local"))
+}
+
+func (o *options) check(local bool) error {
+	switch {
+	case !local:
+		return errors.New("give --local: memory monitors and racks are not there yet")
+	case o.vcpus < 1 || o.vcpus > vmm.MaxVCPUs:
+		return fmt.Errorf("%d virtual CPUs: give 1 to %d", o.vcpus, vmm.MaxVCPUs)
+	case o.modules != "" && o.initrd != "":
+		return errors.New("give --modules (for splitvm's own initrd) or --initrd, not both")
+	case len(o.command) > 0 && o.initrd == "" && o.modules == "":
+		return errors.New("to run a command, give the kernel's modules with --modules /lib/modules/VERSION, or an --initrd made by `splitvm initrd`")
+	case len(o.command) == 0 && len(o.env)+len(o.workdir)+len(o.user) > 0:
+		return errors.New("--env, --workdir and --user are for a command: give one after --")
+	}
+	return nil
+}

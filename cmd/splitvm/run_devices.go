@@ -1,0 +1,63 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"splitvm/vmm/tap"
+	"splitvm/vmm/virtio/block"
+	"splitvm/vmm/virtio/block/rawfile"
+	virtionet "splitvm/vmm/virtio/net"
+	"splitvm/vmm/virtio/rng"
+)
+
+// openDisks opens and locks the disks; the first is the guest's /dev/vda.
+func (n *vnode) openDisks(context.Context) error {
+	for i, d := range n.o.disks {
+		file, err := rawfile.Open(rawfile.Config{Path: d.path, ReadOnly: d.readOnly, Direct: d.direct})
+		if err != nil {
+			return err
+		}
+		n.onClose(file.Close)
+		serial := d.serial
+		if serial == "" {
+			serial = fmt.Sprintf("disk-%d", i)
+		}
+		dev, err := block.New(block.Config{Backend: file, Serial: serial, Queues: n.o.vcpus})
+		if err != nil {
+			return fmt.Errorf("disk %s: %w", d.path, err)
+		}
+		n.devices = append(n.devices, dev)
+	}
+	return nil
+}
+
+// openNets opens the taps, makes those that are not there, and brings them up.
+func (n *vnode) openNets(context.Context) error {
+	for _, o := range n.o.nets {
+		t, err := tap.Open(tap.Config{Name: o.tap, Up: true})
+		if err != nil {
+			return err
+		}
+		n.onClose(t.Close)
+		mtu, err := t.MTU()
+		if err != nil {
+			return err
+		}
+		dev, err := virtionet.New(virtionet.Config{Backend: t, MAC: o.mac, MTU: uint16(mtu), Log: n.log})
+		if err != nil {
+			return fmt.Errorf("network %s: %w", o.tap, err)
+		}
+		n.devices = append(n.devices, dev)
+	}
+	return nil
+}
+
+func (n *vnode) addEntropy(context.Context) error {
+	dev, err := rng.New(rng.Config{})
+	if err != nil {
+		return err
+	}
+	n.devices = append(n.devices, dev)
+	return nil
+}

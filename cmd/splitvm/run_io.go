@@ -1,0 +1,254 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"splitvm/guest/init/cmdline"
+	"splitvm/guest/init/report"
+	"splitvm/vmm"
+	"splitvm/vmm/pc"
+	"splitvm/vmm/virtio/console"
+)
+
+// serialTail is how much of the serial port's output is kept to be shown when
+// a guest dies.
+const serialTail = 8 << 10
+
+// powerOffTime is what a guest has to power off after its final message, by
+// which its disks are synced.
+const powerOffTime = 15 * time.Second
+
+// guestIO joins the guest's consoles, streams and status to the user's.
+type guestIO struct {
+	term    *terminal
+	command bool      // a command was given, so a status is owed
+	tail    *tail     // the last of the serial port
+	serial  io.Writer // the serial port's output
+	streams *console.Device
+	screen  *console.Device // nil unless a person types
+
+	mu      sync.Mutex
+	scanner report.Scanner  // guarded by mu
+	started bool            // guarded by mu; the command runs
+	final   *report.Message // guarded by mu
+	ended   chan struct{}   // closed when final is set
+}
+
+// Ports of guestIO.streams.
+const (
+	statusPort = iota
+	stdinPort
+	stdoutPort
+	stderrPort
+)
+
+// openIO makes the consoles. A person gets a terminal; a pipe, the command's
+// streams as they are.
+func (n *vnode) openIO(context.Context) error {
+	g := &guestIO{command: len(n.o.command) > 0, tail: &tail{max: serialTail}, ended: make(chan struct{})}
+	n.io = g
+	g.serial = g.tail
+	if n.o.serial != "" {
+		f, err := os.OpenFile(n.o.serial, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+		if err != nil {
+			return fmt.Errorf("serial port's output: %w", err)
+		}
+		n.onClose(f.Close)
+		g.serial = io.MultiWriter(g.serial, f)
+	}
+	if n.o.verbose {
+		g.serial = io.MultiWriter(g.serial, os.Stderr)
+	}
+	term, err := openTerminal(os.Stdin, os.Stdout)
+	if err != nil {
+		return fmt.Errorf("put the terminal into raw mode: %w", err)
+	}
+	g.term = term
+	n.onClose(term.close)
+	return g.open(n)
+}
+
+func (g *guestIO) open(n *vnode) error {
+	streams, err := console.New(console.Config{Ports: []console.Port{
+		statusPort: {Name: report.PortName, Output: statusWriter{g}},
+		stdinPort:  {Name: cmdline.StdinPort},
+		stdoutPort: {Name: cmdline.StdoutPort, Output: os.Stdout},
+		stderrPort: {Name: cmdline.StderrPort, Output: os.Stderr},
+	}})
+	if err != nil {
+		return err
+	}
+	g.streams = streams
+	n.onClose(streams.Close)
+	n.devices = append(n.devices, streams)
+	if g.command && !g.term.interactive() {
+		return nil
+	}
+	cols, rows := g.term.size()
+	g.screen, err = console.New(console.Config{Ports: []console.Port{{Console: true, Output: os.Stdout}}, Cols: uint16(cols), Rows: uint16(rows)})
+	if err != nil {
+		return err
+	}
+	n.onClose(g.screen.Close)
+	n.devices = append(n.devices, g.screen)
+	return nil
+}
+
+// input is where what the user types goes.
+func (g *guestIO) input() io.Writer {
+	if g.screen != nil {
+		return g.screen.Input(0)
+	}
+	return g.streams.Input(stdinPort)
+}
+
+// stdio is the same for the guest's init.
+func (g *guestIO) stdio() cmdline.Stdio {
+	if g.screen != nil {
+		return "/dev/hvc0"
+	}
+	return cmdline.StdioPorts
+}
+
+// statusWriter takes what the guest's init reports.
+type statusWriter struct{ g *guestIO }
+
+func (w statusWriter) Write(p []byte) (int, error) {
+	g := w.g
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.scanner.Write(p, func(m report.Message, err error) {
+		switch {
+		case err != nil || g.final != nil: // a guest may write what it likes
+		case m.Final():
+			g.final = &m
+			close(g.ended)
+		default:
+			g.started = true
+		}
+	})
+	return len(p), nil
+}
+
+// start begins to carry input and signals to the guest, and to watch for its
+// last words. The function that it returns ends that.
+func (g *guestIO) start(ctx context.Context, m *pc.Machine, withParent bool) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	go g.term.pump(g.input(), g.closeInput, cancel)
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGWINCH)
+	if withParent {
+		go watchParent(func() { cancel(errors.New("the parent process died")) })
+	}
+	var done sync.WaitGroup
+	stop := make(chan struct{})
+	done.Add(1)
+	go func() {
+		defer done.Done()
+		g.watch(signals, stop, m, cancel)
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		close(stop)
+		done.Wait()
+		cancel(nil)
+	}
+}
+
+// closeInput tells the command that its input has ended.
+func (g *guestIO) closeInput() {
+	if g.screen == nil {
+		g.streams.CloseInput(stdinPort)
+		return
+	}
+	g.screen.Input(0).Write([]byte{endOfFile})
+}
+
+func (g *guestIO) watch(signals <-chan os.Signal, stop <-chan struct{}, m *pc.Machine, cancel context.CancelCauseFunc) {
+	ended := g.ended
+	var late <-chan time.Time
+	for {
+		select {
+		case <-stop:
+			return
+		case <-ended:
+			ended, late = nil, time.After(powerOffTime)
+		case <-late:
+			cancel(errors.New("the guest did not power off after its last message"))
+			return
+		case s := <-signals:
+			g.signal(s.(unix.Signal), cancel)
+		}
+	}
+}
+
+// signalled is the cause of a guest's end by a signal to splitvm.
+type signalled unix.Signal
+
+func (s signalled) Error() string { return "ended by signal " + unix.Signal(s).String() }
+
+// signal hands a signal to the command, once; the second, or one before the
+// command runs, ends the guest.
+func (g *guestIO) signal(s unix.Signal, cancel context.CancelCauseFunc) {
+	if s == unix.SIGWINCH {
+		if g.screen != nil {
+			cols, rows := g.term.size()
+			g.screen.Resize(uint16(cols), uint16(rows))
+		}
+		return
+	}
+	g.mu.Lock()
+	running := g.started && g.final == nil
+	g.started = false
+	g.mu.Unlock()
+	if !running {
+		cancel(signalled(s))
+		return
+	}
+	fmt.Fprintf(os.Stderr, "splitvm: %v goes to the command; once more ends the guest\n", s)
+	go g.streams.Input(statusPort).Write(report.EncodeRequest(uint8(s)))
+}
+
+// status says how the guest's end becomes splitvm's exit status.
+func (g *guestIO) status(o vmm.Outcome) (int, error) {
+	g.mu.Lock()
+	final := g.final
+	g.mu.Unlock()
+	var sig signalled
+	switch {
+	case o.End == vmm.Failed:
+		return 0, g.withTail(fmt.Errorf("the guest can't go on: %w", o.Err))
+	case final != nil:
+		if final.Kind == report.Failed {
+			fmt.Fprintln(os.Stderr, "splitvm:", final)
+		}
+		return final.ExitStatus(), nil
+	case o.End == vmm.Stopped && errors.As(o.Err, &sig):
+		return exitStopped + int(sig), nil
+	case o.End == vmm.Stopped:
+		return 0, o.Err
+	case !g.command && (o.End == vmm.PowerOff || o.End == vmm.Reset):
+		return 0, nil
+	case o.End == vmm.TripleFault:
+		return 0, g.withTail(errors.New("the guest crashed (triple fault)"))
+	}
+	return 0, g.withTail(fmt.Errorf("the guest ended (%v) without a word from its init", o))
+}
+
+// withTail adds the end of the serial port's output, where a dying kernel says
+// why.
+func (g *guestIO) withTail(err error) error {
+	if last := g.tail.String(); last != "" {
+		return fmt.Errorf("%w; the end of its serial output:\n%s", err, last)
+	}
+	return err
+}

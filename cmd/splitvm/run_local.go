@@ -1,0 +1,144 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"splitvm/guest/boot"
+	"splitvm/guest/layout"
+	"splitvm/vmm/kvm"
+	"splitvm/vmm/memory"
+	"splitvm/vmm/pc"
+	"splitvm/vmm/probe"
+	"splitvm/vmm/virtio"
+)
+
+// vnode is a guest that is being put together, and what has to be closed after
+// it, in reverse order.
+type vnode struct {
+	o       options
+	log     *slog.Logger
+	system  *kvm.System
+	memMap  layout.Map
+	memory  *memory.Memory
+	plan    *boot.Plan
+	devices []virtio.Device
+	io      *guestIO
+	machine *pc.Machine
+	closers []func() error
+}
+
+// run starts the guest that o describes, waits for its end and returns the
+// exit status. An error means that there was no guest, or that it died.
+func run(ctx context.Context, o options) (status int, err error) {
+	n := &vnode{o: o, log: runLog(o.verbose)}
+	defer func() { err = errors.Join(err, n.close()) }()
+	if err := n.build(ctx); err != nil {
+		return 0, err
+	}
+	ctx, stop := n.io.start(ctx, n.machine, o.withParent)
+	defer stop()
+	outcome := n.machine.Run(ctx)
+	return n.io.status(outcome)
+}
+
+func runLog(verbose bool) *slog.Logger {
+	level := slog.LevelWarn
+	if verbose {
+		level = slog.LevelDebug
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+}
+
+// build does each step in its order; what was done is undone by close.
+func (n *vnode) build(ctx context.Context) error {
+	for _, step := range []func(context.Context) error{
+		n.openKVM, n.makeMemory, n.openIO, n.openDisks, n.openNets, n.addEntropy, n.planBoot, n.makeMachine,
+	} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (n *vnode) onClose(f func() error) { n.closers = append(n.closers, f) }
+
+func (n *vnode) close() error {
+	var errs []error
+	for i := len(n.closers) - 1; i >= 0; i-- {
+		errs = append(errs, n.closers[i]())
+	}
+	n.closers = nil
+	return errors.Join(errs...)
+}
+
+// openKVM also warns where a Linux kernel would take minutes.
+func (n *vnode) openKVM(ctx context.Context) error {
+	sys, err := kvm.Open("/dev/kvm")
+	if err != nil {
+		return fmt.Errorf("%w (`splitvm doctor` tells more)", err)
+	}
+	n.system = sys
+	n.onClose(sys.Close)
+	speed, err := probe.Ring0(ctx, sys)
+	if err != nil {
+		return err
+	}
+	if speed.Emulated() {
+		fmt.Fprintf(os.Stderr, "splitvm: warning: this host's KVM emulates a guest's ring 0 at %.1f million instructions a second.\n"+
+			"splitvm: a Linux kernel will need many minutes to boot, if it boots at all. Use a host with hardware\n"+
+			"splitvm: virtualization, or `make rig-shell`, a shell on an emulated one with everything in place.\n", speed.MIPS)
+	}
+	return nil
+}
+
+func (n *vnode) makeMemory(context.Context) error {
+	m, err := layout.New(n.o.memory)
+	if err != nil {
+		return err
+	}
+	n.memMap = m
+	if n.memory, err = memory.NewLocal(m.RAM()); err != nil {
+		return err
+	}
+	n.onClose(n.memory.Close)
+	return nil
+}
+
+func (n *vnode) makeMachine(context.Context) error {
+	leaves, err := n.cpuid()
+	if err != nil {
+		return err
+	}
+	m, err := pc.New(pc.Config{
+		System: n.system, Map: n.memMap, Memory: n.memory, VCPUs: n.o.vcpus, CPUID: leaves, Plan: n.plan,
+		Devices: n.devices, Packed: n.o.packed, Serial: n.io.serial, Log: n.log,
+	})
+	if err != nil {
+		return err
+	}
+	n.machine = m
+	n.onClose(m.Close)
+	return nil
+}
+
+// open opens a file that the user named.
+func (n *vnode) open(what, path string) (*os.File, int64, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, 0, fmt.Errorf("%s: %w", what, err)
+	}
+	n.onClose(f.Close)
+	info, err := f.Stat()
+	if err != nil {
+		return nil, 0, fmt.Errorf("%s: %w", what, err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, 0, fmt.Errorf("%s %s: not a regular file", what, path)
+	}
+	return f, info.Size(), nil
+}
