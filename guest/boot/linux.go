@@ -73,5 +73,5 @@ func initrdSegment(p *Params, kernelEnd layout.GPA, addrMax uint32) (Segment, er
 			p.InitrdSize, ErrRoom, floor, top)
 	}
 	gpa := (top - layout.GPA(size)) &^ (layout.PageSize - 1)
-	return Segment{Name: "initrd", GPA: gpa, Size: size, Source: p.Initrd, Length: size}, nil
+	return Segment{Name: "initrd", GPA: gpa, Size: size, Source: p.Initrd, Length: size, dense: true}, nil
 }

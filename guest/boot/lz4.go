@@ -16,23 +16,66 @@ const (
 
 // lz4Blocks reads a legacy frame (lz4 -l; lz4_Frame_format.md, "Legacy frame"):
 // the magic, then blocks, each after its compressed size. The blocks are
-// independent and each is decompressed whole into the same buffer, which is
-// three times as fast as a stream that fills fresh memory.
+// independent, and each is decompressed whole into one of two buffers that are
+// used again and again, which is three times as fast as a stream that fills
+// fresh memory. While the caller has one block, a goroutine decompresses the
+// next; next and Close wait for it.
 type lz4Blocks struct {
 	r        io.Reader
-	in, out  []byte
+	in       []byte
+	out      [2][]byte
+	turn     int
 	sawMagic bool
+	ahead    chan lz4Block // the next block, under way; nil: none
+}
+
+// lz4Block is a decompressed block, or why there is none.
+type lz4Block struct {
+	data []byte
+	err  error
 }
 
 func openLZ4(r io.Reader) (chunks, error) { return &lz4Blocks{r: r}, nil }
 
 func (b *lz4Blocks) next() ([]byte, error) {
+	if b.ahead == nil {
+		b.start()
+	}
+	block := <-b.ahead
+	b.ahead = nil
+	if block.err == nil {
+		b.start()
+	}
+	return block.data, block.err
+}
+
+// start decompresses the next block in the buffer that the caller does not have.
+func (b *lz4Blocks) start() {
+	done := make(chan lz4Block, 1)
+	b.ahead, b.turn = done, 1-b.turn
+	go func() {
+		data, err := b.decompress(&b.out[b.turn])
+		done <- lz4Block{data, err}
+	}()
+}
+
+// Close waits for the block that is under way.
+func (b *lz4Blocks) Close() error {
+	if b.ahead != nil {
+		<-b.ahead
+		b.ahead = nil
+	}
+	return nil
+}
+
+// decompress reads one block into out.
+func (b *lz4Blocks) decompress(out *[]byte) ([]byte, error) {
 	n, err := b.blockSize()
 	if err != nil {
 		return nil, err
 	}
-	if b.out == nil {
-		b.out = make([]byte, lz4BlockSize)
+	if *out == nil {
+		*out = make([]byte, lz4BlockSize)
 	}
 	if uint32(cap(b.in)) < n {
 		b.in = make([]byte, n)
@@ -40,14 +83,14 @@ func (b *lz4Blocks) next() ([]byte, error) {
 	if _, err := io.ReadFull(b.r, b.in[:n]); err != nil {
 		return nil, fmt.Errorf("block of %d bytes: %w", n, errors.Join(io.ErrUnexpectedEOF, err))
 	}
-	k, err := lz4.UncompressBlock(b.in[:n], b.out)
+	k, err := lz4.UncompressBlock(b.in[:n], *out)
 	if err != nil {
 		return nil, err
 	}
 	if k == 0 {
 		return nil, errors.New("empty block")
 	}
-	return b.out[:k], nil
+	return (*out)[:k], nil
 }
 
 // blockSize is the next block's compressed size. A frame may be followed by

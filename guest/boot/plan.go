@@ -45,6 +45,8 @@ type Segment struct {
 	Source io.ReaderAt
 	Offset int64
 	Length uint64
+
+	dense bool // there are hardly pages of zeroes in Source
 }
 
 // Contents is the number of bytes that are not zero-fill.
