@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -37,7 +38,6 @@ type guestIO struct {
 	screen  *console.Device // nil unless a person types
 
 	mu      sync.Mutex
-	scanner report.Scanner  // guarded by mu
 	started bool            // guarded by mu; the command runs
 	final   *report.Message // guarded by mu
 	ended   chan struct{}   // closed when final is set
@@ -79,7 +79,7 @@ func (n *vnode) openIO(context.Context) error {
 
 func (g *guestIO) open(n *vnode) error {
 	streams, err := console.New(console.Config{Ports: []console.Port{
-		statusPort: {Name: report.PortName, Output: statusWriter{g}},
+		statusPort: {Name: report.PortName, Output: &statusWriter{g: g}},
 		stdinPort:  {Name: cmdline.StdinPort},
 		stdoutPort: {Name: cmdline.StdoutPort, Output: os.Stdout},
 		stderrPort: {Name: cmdline.StderrPort, Output: os.Stderr},
@@ -120,23 +120,46 @@ func (g *guestIO) stdio() cmdline.Stdio {
 }
 
 // statusWriter takes what the guest's init reports.
-type statusWriter struct{ g *guestIO }
+type statusWriter struct {
+	g       *guestIO
+	scanner report.Scanner
+}
 
-func (w statusWriter) Write(p []byte) (int, error) {
-	g := w.g
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.scanner.Write(p, func(m report.Message, err error) {
-		switch {
-		case err != nil || g.final != nil: // a guest may write what it likes
-		case m.Final():
-			g.final = &m
-			close(g.ended)
-		default:
-			g.started = true
+func (w *statusWriter) Write(p []byte) (int, error) {
+	w.scanner.Write(p, func(m report.Message, err error) {
+		if err == nil { // a guest may write what it likes
+			w.g.take(m)
 		}
 	})
 	return len(p), nil
+}
+
+// ioPort takes the status of a guest whose init found no status port.
+type ioPort struct{ g *guestIO }
+
+func (ioPort) Read(_ uint64, p []byte) { clear(p) }
+
+func (w ioPort) Write(off uint64, p []byte) {
+	if off != 0 || len(p) != 2 {
+		return
+	}
+	if m, err := report.DecodePort(binary.LittleEndian.Uint16(p)); err == nil {
+		w.g.take(m)
+	}
+}
+
+// take notes a message; after the final one there is nothing to say.
+func (g *guestIO) take(m report.Message) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case g.final != nil:
+	case m.Final():
+		g.final = &m
+		close(g.ended)
+	default:
+		g.started = true
+	}
 }
 
 // start begins to carry input and signals to the guest, and to watch for its

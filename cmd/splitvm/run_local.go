@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"splitvm/guest/boot"
+	"splitvm/guest/init/report"
 	"splitvm/guest/layout"
 	"splitvm/vmm/kvm"
 	"splitvm/vmm/memory"
@@ -123,7 +124,7 @@ func (n *vnode) makeMachine(context.Context) error {
 	}
 	n.machine = m
 	n.onClose(m.Close)
-	return nil
+	return m.VM.Ports.Add(report.IOPort, 2, ioPort{n.io})
 }
 
 // open opens a file that the user named.
