@@ -49,9 +49,11 @@ var at1 = remote.Owned{VRegion: 0x11, Epoch: 5}
 
 // fillLine writes a pattern that names the line and the version.
 func fillLine(mem []byte, id remote.VRegionID, l remote.Line, version uint64) {
-	for i := 0; i < remote.LineSize; i += 16 {
-		binary.LittleEndian.PutUint64(mem[i:], uint64(id)<<32|uint64(l))
-		binary.LittleEndian.PutUint64(mem[i+8:], version*0x9e3779b97f4a7c15+uint64(i))
+	mem = mem[:remote.LineSize]
+	binary.LittleEndian.PutUint64(mem, uint64(id)<<32|uint64(l))
+	binary.LittleEndian.PutUint64(mem[8:], version*0x9e3779b97f4a7c15)
+	for n := 16; n < len(mem); n *= 2 {
+		copy(mem[n:], mem[:n])
 	}
 }
 
