@@ -118,7 +118,7 @@ func TestPlaceFiles(t *testing.T) {
 // the order of the segments' addresses.
 func TestForwardOnly(t *testing.T) {
 	kernel := testKernel()
-	kernel.parts[0], kernel.parts[1] = kernel.parts[1], kernel.parts[0] // addresses descend
+	kernel.parts[0], kernel.parts[1] = kernel.parts[1], kernel.parts[0]         // addresses descend
 	img := bzSpec{payload: compressors[0].payload(t, kernel.build(t))}.build(t) // in chunks
 	b, err := openBzImage(bytes.NewReader(img), int64(len(img)))
 	if err != nil {
