@@ -61,7 +61,7 @@ func run(host *hostLink) (msg report.Message) {
 	loader := newLoader()
 	loader.loadForDevices()
 	step("modules loaded")
-	host.open() // while /sys and /dev are where they are: what fails later must be told too
+	host.open()        // while /sys and /dev are where they are: what fails later must be told too
 	if cfgErr != nil { // told only now: the host's port needs its modules
 		return fail(cfgErr)
 	}
