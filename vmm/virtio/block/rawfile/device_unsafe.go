@@ -21,6 +21,18 @@ func discardDevice(fd int, off, n uint64) error {
 func pageAligned(n int) []byte {
 	const page = 4096
 	b := make([]byte, n+page)
-	skip := -uintptr(unsafe.Pointer(unsafe.SliceData(b))) & (page - 1)
-	return b[skip : skip+uintptr(n)]
+	skip := -address(b) & (page - 1)
+	return b[skip : skip+uint64(n)]
+}
+
+func address(v []byte) uint64 { return uint64(uintptr(unsafe.Pointer(unsafe.SliceData(v)))) }
+
+func vector(p []byte) []unix.Iovec {
+	v := []unix.Iovec{{Base: unsafe.SliceData(p)}}
+	v[0].SetLen(len(p))
+	return v
+}
+
+func remoteVector(p []byte) []unix.RemoteIovec {
+	return []unix.RemoteIovec{{Base: uintptr(unsafe.Pointer(unsafe.SliceData(p))), Len: len(p)}}
 }

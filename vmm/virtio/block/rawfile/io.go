@@ -44,8 +44,16 @@ func (d *Disk) perform(r *block.Request) {
 func (d *Disk) do(r *block.Request) error {
 	switch r.Op {
 	case block.OpRead:
+		if !d.align.holds(r) {
+			return d.bounce(false, r.Memory, r.Offset, r.Length)
+		}
 		return transfer(unix.Preadv, d.fd, r)
 	case block.OpWrite:
+		if !d.align.holds(r) {
+			return d.bounce(true, r.Memory, r.Offset, r.Length)
+		}
+		d.partial.RLock()
+		defer d.partial.RUnlock()
 		return transfer(unix.Pwritev, d.fd, r)
 	case block.OpFlush:
 		return again(func() error { return unix.Fdatasync(d.fd) })

@@ -11,6 +11,8 @@ import (
 func (d *Disk) discard(off, n uint64) error {
 	var err error
 	if d.device {
+		d.partial.RLock()
+		defer d.partial.RUnlock()
 		err = discardDevice(d.fd, off, n)
 	} else {
 		err = d.allocate(unix.FALLOC_FL_PUNCH_HOLE, off, n)
@@ -42,16 +44,20 @@ func (d *Disk) writeZeroes(off, n uint64, unmap bool) error {
 }
 
 func (d *Disk) allocate(how uint32, off, n uint64) error {
+	d.partial.RLock()
+	defer d.partial.RUnlock()
 	return again(func() error {
 		return unix.Fallocate(d.fd, how|unix.FALLOC_FL_KEEP_SIZE, int64(off), int64(n))
 	})
 }
 
-// zeroes is what fill writes; a multiple of any alignment of O_DIRECT.
 var zeroes = pageAligned(1 << 20)
 
 // fill writes zeroes.
 func (d *Disk) fill(off, n uint64) error {
+	if d.direct {
+		return d.bounce(true, nil, off, n)
+	}
 	for n > 0 {
 		k, err := unix.Pwrite(d.fd, zeroes[:min(n, uint64(len(zeroes)))], int64(off))
 		switch {

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -40,9 +41,14 @@ type Disk struct {
 	fd     int      // of f
 	name   string
 	info   block.Info
-	device bool // a block device
-	direct bool
+	device bool      // a block device
+	direct bool      // opened with O_DIRECT
+	align  alignment // of transfers, if direct
 	pool   *pool
+
+	// partial is held by a direct write that reads a block in order to change
+	// a part of it, and shared by all other changes.
+	partial sync.RWMutex
 
 	// What the file turned out not to support; asked for once.
 	noNowait, noPunch, noZero atomic.Bool

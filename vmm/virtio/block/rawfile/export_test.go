@@ -1,0 +1,10 @@
+package rawfile
+
+// AsIfAligned has the disk work as if O_DIRECT asked for n bytes.
+func (d *Disk) AsIfAligned(n uint64) { d.align = alignment{memory: n, offset: n} }
+
+// AsIfNoFallocate has the disk write zeroes itself.
+func (d *Disk) AsIfNoFallocate() {
+	d.noPunch.Store(true)
+	d.noZero.Store(true)
+}
