@@ -42,7 +42,13 @@ type Queue struct {
 // reset when the test ends.
 func Start(t testing.TB, dev virtio.Device, o Options, without virtio.Features) *Machine {
 	t.Helper()
-	m := &Machine{Memory: RAM(t, 64<<20), Failed: make(chan error, 16), t: t, dev: dev, next: page}
+	return StartIn(t, RAM(t, 64<<20), dev, o, without)
+}
+
+// StartIn is Start with RAM of the test's own.
+func StartIn(t testing.TB, ram *memory.Memory, dev virtio.Device, o Options, without virtio.Features) *Machine {
+	t.Helper()
+	m := &Machine{Memory: ram, Failed: make(chan error, 16), t: t, dev: dev, next: page}
 	desc := dev.Describe()
 	a := virtio.Activation{
 		Features:      desc.Features&^without | virtio.FeatureVersion1,
