@@ -10,6 +10,7 @@ import (
 
 	"splitvm/vmm/memory"
 	"splitvm/vmm/virtio"
+	"splitvm/vmm/virtio/iovec"
 )
 
 // receiver moves frames from a descriptor to a receive queue.
@@ -22,7 +23,7 @@ type receiver struct {
 	mergeable bool
 	stock     stock
 
-	iovs   []unix.Iovec
+	vector iovec.Vector
 	beyond [1]byte // takes the first byte that a single chain has no room for
 	frame  []byte  // of our own, for a frame that the stock may not hold
 }
@@ -91,12 +92,13 @@ func (r *receiver) more(timeout time.Duration) (bool, error) {
 // direct reads a frame into the chains in hand.
 func (r *receiver) direct() (bool, error) {
 	room := r.stock.bytes
-	r.iovs = appendIovecs(r.iovs[:0], r.stock.views)
+	r.vector.Reset()
+	r.vector.Add(r.stock.views...)
 	if !r.mergeable {
 		room = uint64(r.stock.chains[0].WritableLen())
-		r.iovs = appendIovecs(r.iovs, [][]byte{r.beyond[:]})
+		r.vector.Add(r.beyond[:])
 	}
-	n, err := readv(r.fd, r.iovs)
+	n, err := r.vector.ReadFrom(r.fd)
 	if n == 0 {
 		return r.nothing(err)
 	}
@@ -114,8 +116,9 @@ func (r *receiver) indirect() (bool, error) {
 	if r.frame == nil {
 		r.frame = make([]byte, MaxFrame)
 	}
-	r.iovs = appendIovecs(r.iovs[:0], [][]byte{r.frame})
-	n, err := readv(r.fd, r.iovs)
+	r.vector.Reset()
+	r.vector.Add(r.frame)
+	n, err := r.vector.ReadFrom(r.fd)
 	if n == 0 {
 		return r.nothing(err)
 	}

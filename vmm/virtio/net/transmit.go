@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"splitvm/vmm/virtio"
+	"splitvm/vmm/virtio/iovec"
 	"splitvm/vmm/virtio/virtq"
 )
 
@@ -21,9 +22,9 @@ type transmitter struct {
 	fd    int
 	halt  *virtio.Event
 
-	chain virtq.Chain
-	views [][]byte
-	iovs  []unix.Iovec
+	chain  virtq.Chain
+	views  [][]byte
+	vector iovec.Vector
 }
 
 // serve is the queue's worker.
@@ -55,9 +56,10 @@ func (t *transmitter) send() (stopped bool, err error) {
 		t.dev.stats.txDropped.Add(1)
 		return false, nil
 	}
-	t.iovs = appendIovecs(t.iovs[:0], t.views)
+	t.vector.Reset()
+	t.vector.Add(t.views...)
 	for {
-		_, err := writev(t.fd, t.iovs)
+		_, err := t.vector.WriteTo(t.fd)
 		switch err {
 		case nil:
 			t.dev.stats.txFrames.Add(1)
