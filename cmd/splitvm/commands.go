@@ -5,7 +5,17 @@ import "github.com/urfave/cli/v3"
 func commands() []*cli.Command {
 	return []*cli.Command{
 		runCommand(),
+		monitorCommand(),
+		pagerCommand(),
 		doctorCommand(),
 		syscallsCommand(),
+	}
+}
+
+func monitorCommand() *cli.Command {
+	return &cli.Command{
+		Name:     "monitor",
+		Usage:    "be a monitor of the rack",
+		Commands: []*cli.Command{monitorMemoryCommand()},
 	}
 }

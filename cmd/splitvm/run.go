@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"regexp"
+	"slices"
 
 	"github.com/urfave/cli/v3"
 
@@ -33,6 +36,10 @@ Examples:
    # the disk's own init, network through tap0, direct I/O
    splitvm run --local --kernel vmlinuz --initrd initrd.img --disk disk.img,cache=none \
        --net tap0 --cmdline 'root=/dev/vda1 console=hvc0'
+
+   # memory at two memory monitors, 128 MiB of it cached here
+   splitvm run --memory-monitor 10.0.0.7:7070,10.0.0.8:7070 --excache 128M --mem 1G \
+       --kernel vmlinuz --modules DIR --disk root.ext4 -- /bin/work
 
    # a second, read-only data disk that the guest finds by its serial
    splitvm run --local --kernel vmlinuz --modules DIR --disk root.ext4 --disk data.img,ro,serial=data -- ls /dev/disk/by-id`
@@ -66,7 +73,13 @@ func runFlags() []cli.Flag {
 		return &cli.StringFlag{Name: name, Value: value, Usage: usage, Validator: sizeFlag}
 	}
 	return []cli.Flag{
+		&cli.StringFlag{Name: "name", Usage: "`NAME` of the vNode; made up if not given"},
 		&cli.BoolFlag{Name: "local", Usage: "memory and disks on this host, without a rack"},
+		&cli.StringSliceFlag{Name: "memory-monitor", Usage: "the guest's memory is at these memory monitors, `HOST:PORT[,...]` or unix:PATH; may be repeated"},
+		size("excache", "512M", "cache of remote memory on this host, as `SIZE`"),
+		&cli.StringFlag{Name: "evict-policy", Value: "fifo", Usage: "`POLICY` by which lines leave the ExCache: fifo (with second chance), s3fifo or sfifo"},
+		&cli.StringFlag{Name: "prefetch", Value: "", Usage: "`PREFETCHER`: off, sequential or majority"},
+		&cli.BoolFlag{Name: "checksums", Usage: "protect lines on the wire with checksums"},
 		&cli.StringFlag{Name: "kernel", Aliases: []string{"k"}, Usage: "`FILE`: bzImage (vmlinuz) or ELF vmlinux", Required: true},
 		&cli.StringFlag{Name: "modules", Usage: "`DIR` of the kernel's modules (/lib/modules/VERSION), for the init that runs COMMAND"},
 		&cli.StringFlag{Name: "initrd", Aliases: []string{"i"}, Usage: "initial RAM disk `FILE` instead of splitvm's own"},
@@ -90,6 +103,8 @@ func runFlags() []cli.Flag {
 
 // options is what `run` was asked for.
 type options struct {
+	name                    string
+	remote                  remoteOptions
 	kernel, modules, initrd string
 	disks                   []diskOption
 	nets                    []netOption
@@ -112,7 +127,17 @@ func optionsOf(c *cli.Command) (options, error) {
 		env: c.StringSlice("env"), workdir: c.String("workdir"), user: c.String("user"), overlay: c.Bool("overlay"),
 		verbose: c.Bool("verbose"), packed: c.Bool("packed"), withParent: c.Bool("exit-with-parent"), serial: c.String("serial"),
 	}
+	o.remote = remoteOptions{policy: c.String("evict-policy"), prefetch: c.String("prefetch"), checksums: c.Bool("checksums")}
+	for _, s := range c.StringSlice("memory-monitor") {
+		o.remote.monitors = slices.AppendSeq(o.remote.monitors, fields(s))
+	}
+	if o.name = c.String("name"); o.name == "" {
+		o.name = fmt.Sprintf("vnode-%d", os.Getpid())
+	}
 	var err error
+	if o.remote.excache, err = parseSize(c.String("excache")); err != nil {
+		return o, err
+	}
 	if o.memory, err = parseSize(c.String("mem")); err != nil {
 		return o, err
 	}
@@ -135,8 +160,10 @@ func optionsOf(c *cli.Command) (options, error) {
 
 func (o *options) check(local bool) error {
 	switch {
-	case !local:
-		return errors.New("give --local: memory monitors and racks are not there yet")
+	case !nameOK(o.name):
+		return fmt.Errorf("name %q: use up to 63 letters, digits, '-', '_' and '.', beginning with a letter or digit", o.name)
+	case local == (len(o.remote.monitors) > 0):
+		return errors.New("give either --local or --memory-monitor HOST:PORT: racks are not there yet")
 	case o.vcpus < 1 || o.vcpus > vmm.MaxVCPUs:
 		return fmt.Errorf("%d virtual CPUs: give 1 to %d", o.vcpus, vmm.MaxVCPUs)
 	case o.modules != "" && o.initrd != "":
@@ -148,3 +175,6 @@ func (o *options) check(local bool) error {
 	}
 	return nil
 }
+
+// nameOK keeps names fit for file names, host names and log lines.
+var nameOK = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$`).MatchString

@@ -29,6 +29,7 @@ type vnode struct {
 	devices []virtio.Device
 	io      *guestIO
 	machine *pc.Machine
+	far     *farMemory // nil: the memory is local
 	closers []func() error
 }
 
@@ -42,6 +43,9 @@ func run(ctx context.Context, o options) (status int, err error) {
 	}
 	ctx, stop := n.io.start(ctx, n.machine, o.withParent)
 	defer stop()
+	if n.far != nil {
+		go n.far.guard(n.machine.VM)
+	}
 	outcome := n.machine.Run(ctx)
 	return n.io.status(outcome)
 }
@@ -94,19 +98,6 @@ func (n *vnode) openKVM(ctx context.Context) error {
 			"splitvm: a Linux kernel will need many minutes to boot, if it boots at all. Use a host with hardware\n"+
 			"splitvm: virtualization, or `make rig-shell`, a shell on an emulated one with everything in place.\n", speed.MIPS)
 	}
-	return nil
-}
-
-func (n *vnode) makeMemory(context.Context) error {
-	m, err := layout.New(n.o.memory)
-	if err != nil {
-		return err
-	}
-	n.memMap = m
-	if n.memory, err = memory.NewLocal(m.RAM()); err != nil {
-		return err
-	}
-	n.onClose(n.memory.Close)
 	return nil
 }
 

@@ -1,0 +1,42 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+
+	"github.com/urfave/cli/v3"
+
+	"splitvm/ept/handoff"
+)
+
+// pagerSocket is the descriptor on which a pager meets its VMM (handoff.Launch).
+const pagerSocket = 3
+
+// pagerCommand is the process that serves one guest's memory. A VMM starts it.
+func pagerCommand() *cli.Command {
+	return &cli.Command{
+		Name: "pager", Hidden: true,
+		Usage: "serve a guest's memory to the VMM that started this process",
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "checksums"}},
+		Action: func(ctx context.Context, c *cli.Command) error {
+			file := os.NewFile(pagerSocket, "vmm")
+			if file == nil {
+				return errors.New("pager: started without a VMM; `splitvm run --memory-monitor` starts pagers by itself")
+			}
+			conn, err := net.FileConn(file)
+			file.Close()
+			if err != nil {
+				return fmt.Errorf("pager: descriptor %d is no socket: %w; `splitvm run --memory-monitor` starts pagers by itself", pagerSocket, err)
+			}
+			unix, ok := conn.(*net.UnixConn)
+			if !ok {
+				return fmt.Errorf("pager: descriptor %d is no unix socket", pagerSocket)
+			}
+			// Signals of a terminal are the VMM's business: the pager ends when that hangs up.
+			return handoff.Serve(context.WithoutCancel(ctx), unix, handoff.Remote{Checksums: c.Bool("checksums")})
+		},
+	}
+}

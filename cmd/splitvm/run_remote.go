@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"time"
+
+	"splitvm/ept"
+	"splitvm/ept/handoff"
+	"splitvm/guest/layout"
+	"splitvm/remote"
+	"splitvm/remote/client"
+	"splitvm/vmm"
+	"splitvm/vmm/memory"
+)
+
+// remoteOptions says where a guest's memory is, if not here.
+type remoteOptions struct {
+	monitors  []string // addresses; none: local memory
+	excache   uint64   // bytes
+	policy    string
+	prefetch  string
+	checksums bool
+}
+
+// vRegionSize is the piece of guest memory that has owners of its own.
+const vRegionSize = layout.Page1G
+
+// releaseTime is what monitors have to take the guest's vRegions back.
+const releaseTime = 5 * time.Second
+
+// farMemory is a guest's memory at memory monitors, and the pager that serves
+// it from there.
+type farMemory struct {
+	o      remoteOptions
+	attach handoff.Attach
+	guest  *handoff.Guest
+	keeper *handoff.Keeper
+}
+
+// makeMemory makes guest RAM. If it is remote, it is served from here on: even
+// the kernel goes into it through the pager.
+func (n *vnode) makeMemory(ctx context.Context) error {
+	m, err := layout.New(n.o.memory)
+	if err != nil {
+		return err
+	}
+	n.memMap = m
+	if n.memory, err = memory.NewLocal(m.RAM()); err != nil {
+		return err
+	}
+	if len(n.o.remote.monitors) == 0 {
+		n.onClose(n.memory.Close)
+		return nil
+	}
+	far, err := newFarMemory(ctx, n.o.name, n.o.remote, n.memory)
+	if err != nil {
+		return errors.Join(err, n.memory.Close())
+	}
+	n.far = far
+	n.onClose(func() error { return far.close(n.memory) })
+	return nil
+}
+
+func newFarMemory(ctx context.Context, name string, o remoteOptions, m *memory.Memory) (*farMemory, error) {
+	f := &farMemory{o: o, attach: attachment(name, o, m)}
+	if err := f.reachable(ctx); err != nil {
+		return nil, err
+	}
+	var err error
+	if f.guest, err = handoff.NewGuest(m.Regions()[0].File, f.attach); err != nil {
+		return nil, fmt.Errorf("remote memory: %w", err)
+	}
+	pager := handoff.Launch(func() *exec.Cmd {
+		c := exec.Command("/proc/self/exe", "pager")
+		c.Stderr = os.Stderr
+		if o.checksums {
+			c.Args = append(c.Args, "--checksums")
+		}
+		return c
+	})
+	if f.keeper, err = f.guest.Supervise(context.WithoutCancel(ctx), pager); err != nil {
+		return nil, errors.Join(fmt.Errorf("remote memory: %w", err), f.guest.Close())
+	}
+	return f, nil
+}
+
+// attachment describes the guest to its pager: the memory's place in this
+// process, and the vRegions with their owners, in turn.
+func attachment(name string, o remoteOptions, m *memory.Memory) handoff.Attach {
+	a := handoff.Attach{
+		VNode: name, Session: remote.SessionID(rand.Uint64() | 1), Monitors: o.monitors,
+		Layout:   ept.Layout{RegionLines: vRegionSize / remote.LineSize, Shards: 1},
+		Capacity: o.excache / remote.LineSize, Policy: o.policy, Prefetch: o.prefetch,
+	}
+	id := rand.Uint64()
+	for _, r := range m.Regions() {
+		a.Layout.Slots = append(a.Layout.Slots, ept.Slot{GPA: ept.GPA(r.GPA), HVA: ept.HVA(r.HostAddr()), Size: r.Size, Offset: r.Offset})
+		for i := uint64(r.GPA) / vRegionSize; i*vRegionSize < uint64(r.GPA)+r.Size; i++ {
+			owner := uint16(len(a.Regions) % len(o.monitors))
+			a.Regions = append(a.Regions, handoff.Region{Index: uint32(i), ID: remote.VRegionID(id + i), Epoch: 1, Owners: []uint16{owner}})
+		}
+	}
+	return a
+}
+
+// eachMonitor calls do with a connection to each monitor.
+func (f *farMemory) eachMonitor(ctx context.Context, do func(c *client.Client, index int) error) error {
+	var errs []error
+	for i, addr := range f.o.monitors {
+		c, err := client.Dial(ctx, client.Config{Address: addr})
+		if err != nil {
+			errs = append(errs, fmt.Errorf("memory monitor %s: %w: start one with `splitvm monitor memory --listen %s --mem SIZE`", addr, err, addr))
+			continue
+		}
+		errs = append(errs, do(c, i), c.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// reachable fails where a monitor does not answer, before a guest depends on it.
+func (f *farMemory) reachable(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, releaseTime)
+	defer cancel()
+	return f.eachMonitor(ctx, func(*client.Client, int) error { return nil })
+}
+
+// guard ends the guest when a line of its memory can't be served.
+func (f *farMemory) guard(vm *vmm.VM) {
+	select {
+	case <-f.keeper.Done():
+		vm.End(vmm.Outcome{End: vmm.Failed, Err: fmt.Errorf("remote memory: %w", f.keeper.Err())})
+	case <-vm.Ended():
+	}
+}
+
+// close ends the pager, gives the vRegions back and unmaps the memory. No vCPU
+// may run.
+func (f *farMemory) close(m *memory.Memory) error {
+	errs := []error{f.keeper.Close()}
+	ctx, cancel := context.WithTimeout(context.Background(), releaseTime)
+	defer cancel()
+	errs = append(errs, f.eachMonitor(ctx, func(c *client.Client, index int) error {
+		for _, r := range f.attach.Regions {
+			if int(r.Owners[0]) != index {
+				continue
+			}
+			err := c.Delete(ctx, remote.Owned{VRegion: r.ID, Epoch: r.Epoch})
+			if err != nil && !errors.Is(err, remote.NoVRegion) { // never needed, never made
+				return fmt.Errorf("give vRegion %v back to %s: %w", r.ID, f.o.monitors[index], err)
+			}
+		}
+		return nil
+	}))
+	return errors.Join(append(errs, m.Close(), f.guest.Close())...)
+}
