@@ -16,7 +16,8 @@ type Repair struct {
 //
 //	Zero, Remote, Held, Fetching  a page that is there was made by somebody else
 //	            (a VMM that loads a kernel before the pager starts): adopt it
-//	Mapping     equal to the backing at most: punch, so that it isn't there half
+//	Mapping     a page that is there equals the backing, or was made by somebody else
+//	            and is newer: take it for dirty
 //	Opening     stored before the page could be written to: if there is a page, it
 //	            may have been written to; if not, it never was
 //	Clean       equal to the backing; without a page (a host that dropped it) as well
@@ -42,9 +43,9 @@ func Recover(e Entry, present bool) Repair {
 		return page(MakeEntry(Dirty, Blank), e)
 	case Remote, Held, Fetching:
 		return page(MakeEntry(Dirty, 0), MakeEntry(Remote, 0))
-	case Mapping, Dropping:
+	case Dropping:
 		return Repair{Entry: backing, Punch: present}
-	case Opening:
+	case Mapping, Opening:
 		return page(MakeEntry(Dirty, blank), backing)
 	case Clean:
 		return page(MakeEntry(Clean, blank), backing)
