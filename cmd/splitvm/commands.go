@@ -5,6 +5,8 @@ import "github.com/urfave/cli/v3"
 func commands() []*cli.Command {
 	return []*cli.Command{
 		runCommand(),
+		statsCommand(),
+		resizeCommand(),
 		monitorCommand(),
 		pagerCommand(),
 		doctorCommand(),

@@ -94,6 +94,7 @@ func runFlags() []cli.Flag {
 		&cli.StringFlag{Name: "workdir", Aliases: []string{"w"}, Usage: "`DIR` in the guest in which the command runs"},
 		&cli.StringFlag{Name: "user", Aliases: []string{"u"}, Usage: "`USER[:GROUP]` in the guest as which the command runs"},
 		&cli.BoolFlag{Name: "overlay", Usage: "let the guest write to a root that is read-only, into memory"},
+		&cli.StringFlag{Name: "metrics", Usage: "serve Prometheus metrics at http://`HOST:PORT`/metrics"},
 		&cli.StringFlag{Name: "serial", Usage: "append the output of the serial port, where the kernel's messages go, to `FILE`"},
 		&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "show the kernel's messages and what splitvm does"},
 		&cli.BoolFlag{Name: "packed", Usage: "offer packed virtqueues"},
@@ -117,7 +118,7 @@ type options struct {
 	workdir, user           string
 	overlay, verbose        bool
 	packed, withParent      bool
-	serial                  string
+	serial, metrics         string
 }
 
 func optionsOf(c *cli.Command) (options, error) {
@@ -125,7 +126,7 @@ func optionsOf(c *cli.Command) (options, error) {
 		kernel: c.String("kernel"), modules: c.String("modules"), initrd: c.String("initrd"), vsock: c.String("vsock"),
 		vcpus: c.Int("cpus"), cpu: c.String("cpu"), cmdline: c.String("cmdline"), command: c.Args().Slice(),
 		env: c.StringSlice("env"), workdir: c.String("workdir"), user: c.String("user"), overlay: c.Bool("overlay"),
-		verbose: c.Bool("verbose"), packed: c.Bool("packed"), withParent: c.Bool("exit-with-parent"), serial: c.String("serial"),
+		verbose: c.Bool("verbose"), packed: c.Bool("packed"), withParent: c.Bool("exit-with-parent"), serial: c.String("serial"), metrics: c.String("metrics"),
 	}
 	o.remote = remoteOptions{policy: c.String("evict-policy"), prefetch: c.String("prefetch"), checksums: c.Bool("checksums")}
 	for _, s := range c.StringSlice("memory-monitor") {

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"splitvm/ept"
+	"splitvm/remote"
+)
+
+// vnodeStats is what a vNode tells of itself; `splitvm stats` shows it.
+type vnodeStats struct {
+	Name    string     `json:"name"`
+	PID     int        `json:"pid"`
+	VCPUs   int        `json:"vcpus"`
+	Memory  uint64     `json:"memory_bytes"`
+	Uptime  float64    `json:"uptime_seconds"`
+	ExCache *ept.Stats `json:"excache,omitempty"` // not there where memory is local
+	Pagers  int        `json:"pager_restarts"`
+}
+
+// runDir is where running vNodes have their control sockets.
+func runDir() string {
+	if dir := os.Getenv("SPLITVM_RUN_DIR"); dir != "" {
+		return dir
+	}
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" && os.Getuid() != 0 {
+		return filepath.Join(dir, "splitvm")
+	}
+	if os.Getuid() == 0 {
+		return "/run/splitvm"
+	}
+	return filepath.Join(os.TempDir(), fmt.Sprintf("splitvm-%d", os.Getuid()))
+}
+
+func controlPath(name string) string { return filepath.Join(runDir(), name+".sock") }
+
+// openControl lets other processes of this user ask the vNode how it is and
+// change it, by HTTP on a unix socket.
+func (n *vnode) openControl(context.Context) error {
+	l, err := listenControl(n.o.name)
+	if err != nil {
+		return err
+	}
+	started := time.Now()
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /stats", func(w http.ResponseWriter, r *http.Request) {
+		s, err := n.stats(r.Context(), started)
+		answer(w, s, err)
+	})
+	mux.HandleFunc("POST /excache", func(w http.ResponseWriter, r *http.Request) {
+		answer(w, struct{}{}, n.resize(r.Context(), r.FormValue("size")))
+	})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(n.registry(started), promhttp.HandlerOpts{}))
+	srv := &http.Server{Handler: mux, ReadHeaderTimeout: time.Second}
+	go srv.Serve(l)
+	n.onClose(srv.Close)
+	if n.o.metrics == "" {
+		return nil
+	}
+	tcp, err := net.Listen("tcp", n.o.metrics)
+	if err != nil {
+		return fmt.Errorf("metrics endpoint: %w", err)
+	}
+	public := http.NewServeMux()
+	public.Handle("GET /metrics", promhttp.HandlerFor(n.registry(started), promhttp.HandlerOpts{}))
+	open := &http.Server{Handler: public, ReadHeaderTimeout: time.Second}
+	go open.Serve(tcp)
+	n.onClose(open.Close)
+	return nil
+}
+
+// listenControl makes the socket; one that a killed vNode left behind is
+// replaced, one that answers is somebody's.
+func listenControl(name string) (net.Listener, error) {
+	path := controlPath(name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("control socket: %w (set SPLITVM_RUN_DIR to a folder of yours)", err)
+	}
+	if c, err := net.Dial("unix", path); err == nil {
+		c.Close()
+		return nil, fmt.Errorf("a vNode named %s is running: give another --name", name)
+	}
+	os.Remove(path)
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("control socket: %w (set SPLITVM_RUN_DIR to a folder of yours)", err)
+	}
+	return l, os.Chmod(path, 0o600)
+}
+
+func answer(w http.ResponseWriter, v any, err error) {
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	json.NewEncoder(w).Encode(v)
+}
+
+func (n *vnode) stats(ctx context.Context, started time.Time) (*vnodeStats, error) {
+	s := &vnodeStats{Name: n.o.name, PID: os.Getpid(), VCPUs: n.o.vcpus, Memory: n.o.memory, Uptime: time.Since(started).Seconds()}
+	if n.far == nil {
+		return s, nil
+	}
+	var err error
+	s.ExCache, err = n.far.keeper.Stats(ctx)
+	s.Pagers = n.far.keeper.Restarts()
+	return s, err
+}
+
+func (n *vnode) resize(ctx context.Context, size string) error {
+	if n.far == nil {
+		return errors.New("this vNode's memory is local: it has no ExCache")
+	}
+	bytes, err := parseSize(size)
+	if err != nil {
+		return err
+	}
+	return n.far.keeper.Resize(ctx, bytes/remote.LineSize)
+}
