@@ -21,7 +21,7 @@ func (m *Machine) Pull(ctx context.Context, name, dir string) (string, error) {
 		unpacked <- err
 	}()
 	err := m.Run(ctx, Cmd{Stdout: w, pull: name})
-	w.CloseWithError(errors.Join(err, io.EOF))
+	w.CloseWithError(err) // the archive's end where there was none
 	if local := <-unpacked; err == nil && local != nil {
 		err = fmt.Errorf("rig: pull %s to %s: %w", name, dir, local)
 	}

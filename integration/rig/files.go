@@ -18,7 +18,7 @@ import (
 var initScript string
 
 // agentPackage is the program that answers in the machine.
-const agentPackage = "splitvm/integration/rig/agent"
+const agentPackage = "splitvm/integration/rig/cmd/rig-agent"
 
 // l1Modules are loaded in L1 before anything else. Others are there for modprobe,
 // which is slow in emulation: it unpacks them.

@@ -13,7 +13,7 @@ import (
 )
 
 // imageVersion changes with what buildImage makes of the same packages.
-const imageVersion = 1
+const imageVersion = 2
 
 // parts are the unpacked packages that a machine is made of.
 type parts struct {
@@ -59,20 +59,29 @@ func (p *parts) image(ctx context.Context) (string, error) {
 }
 
 func (p *parts) buildImage(ctx context.Context, dir string) error {
+	p.cache.Say("building the disk image")
 	tree := filepath.Join(dir, "tree")
 	if err := p.layOut(tree); err != nil {
 		return err
 	}
+	if err := p.guestRoots(ctx, filepath.Join(dir, "root"), filepath.Join(tree, "images")); err != nil {
+		return err
+	}
 	// Not compressed: what is saved in reading would be spent in emulation.
-	cmd, err := p.tools.Command(ctx, "mksquashfs", tree, filepath.Join(dir, "image.squashfs"),
-		"-all-root", "-noI", "-noD", "-noF", "-noX", "-no-progress", "-quiet")
+	err := p.run(ctx, "mksquashfs", tree, filepath.Join(dir, "image.squashfs"), "-all-root", "-noI", "-noD", "-noF", "-noX", "-no-progress", "-quiet")
+	return errors.Join(err, os.RemoveAll(tree), os.RemoveAll(filepath.Join(dir, "root")))
+}
+
+// run runs a program of the tools on this machine.
+func (p *parts) run(ctx context.Context, name string, args ...string) error {
+	cmd, err := p.tools.Command(ctx, name, args...)
 	if err != nil {
 		return err
 	}
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("mksquashfs: %w\n%s", errors.Join(ctx.Err(), err), out)
+		return fmt.Errorf("%s: %w\n%s", name, errors.Join(ctx.Err(), err), out)
 	}
-	return os.RemoveAll(tree)
+	return nil
 }
 
 // layOut makes the image's tree of hard links to the parts.
@@ -93,7 +102,7 @@ func (p *parts) layOut(tree string) error {
 	}
 	// modprobe looks in /lib/modules for those of the running kernel.
 	modules := "../../kernels/" + string(p.l1Kernel().Series) + "/lib/modules"
-	return errors.Join(os.Symlink(modules, filepath.Join(tree, "usr/lib/modules")), os.Mkdir(filepath.Join(tree, "images"), 0o755))
+	return os.Symlink(modules, filepath.Join(tree, "usr/lib/modules"))
 }
 
 // linkTree copies a tree by hard links to its files.
@@ -119,6 +128,15 @@ type Have struct {
 	Image   string // the disk image's path
 	Kernels []*debs.Kernel
 	Tools   *debs.Tools
+}
+
+// Dirs returns the cache's folders that it is in.
+func (h Have) Dirs() []string {
+	dirs := []string{filepath.Dir(h.Image), h.Tools.Root()}
+	for _, k := range h.Kernels {
+		dirs = append(dirs, k.Dir)
+	}
+	return dirs
 }
 
 func (h Have) String() string {

@@ -17,17 +17,21 @@ import (
 type Machine struct {
 	Hello    link.HelloInfo // what it told of itself; immutable after Start
 	BootTime time.Duration  // from QEMU's start to Hello; immutable after Start
+	BootCPU  time.Duration  // the CPU time that QEMU spent on it, which a busy machine changes less
 
 	vm       *emulator
 	link     *os.File
 	out      *link.Writer
 	console  *ring
-	lastSign atomic.Int64 // when the last frame came, Unix nanoseconds
-	up       chan link.HelloInfo
-	dead     chan struct{}  // closed by fail
-	workers  sync.WaitGroup // read, show, watch
+	lastSign atomic.Int64        // when the last frame came, Unix nanoseconds
+	up       chan link.HelloInfo // gets one
+	greeted  bool                // it has; for read alone
+	dead     chan struct{}       // closed by fail
+	workers  sync.WaitGroup      // read, show, watch
 	closing  sync.Once
 	unbind   func() bool // from the context of Start
+	syncs    bool        // whether Close has disks to sync; immutable
+	syncErr  error       // of Close; set in closing
 
 	mu       sync.Mutex
 	cause    error                       // guarded by mu; set before dead is closed
@@ -38,10 +42,13 @@ type Machine struct {
 // errClosed is the end of a machine that was told to end.
 var errClosed = errors.New("rig: the machine was closed")
 
+// powerOffLimit is how long a machine may take to sync its disks and power off.
+const powerOffLimit = 2 * time.Minute
+
 // newMachine takes over the emulator and the host's ends of link and console.
-func newMachine(vm *emulator, port, console *os.File, show io.Writer, hang time.Duration) *Machine {
+func newMachine(vm *emulator, port, console *os.File, show io.Writer, hang time.Duration, syncs bool) *Machine {
 	m := &Machine{
-		vm: vm, link: port, out: link.NewWriter(port), console: newRing(64 << 10),
+		vm: vm, syncs: syncs, unbind: func() bool { return true }, link: port, out: link.NewWriter(port), console: newRing(64 << 10),
 		up: make(chan link.HelloInfo, 1), dead: make(chan struct{}),
 		sessions: make(map[link.SessionID]*session), next: 1,
 	}
@@ -53,6 +60,11 @@ func newMachine(vm *emulator, port, console *os.File, show io.Writer, hang time.
 	})
 	m.workers.Go(func() { m.watch(hang) })
 	return m
+}
+
+// Times tells how long booting took.
+func (m *Machine) Times() string {
+	return fmt.Sprintf("%.2f s, %.2f s of CPU time, up %.2f s by its own clock", m.BootTime.Seconds(), m.BootCPU.Seconds(), m.Hello.Uptime)
 }
 
 // read hands on what comes through the link, until it ends.
@@ -80,12 +92,12 @@ func (m *Machine) handle(f link.Frame) error {
 		if err := f.Decode(&info); err != nil {
 			return err
 		}
-		select {
-		case m.up <- info:
-			return nil
-		default:
+		if m.greeted {
 			return fmt.Errorf("%w: a second hello", link.ErrStep)
 		}
+		m.greeted = true
+		m.up <- info
+		return nil
 	}
 	m.mu.Lock()
 	s := m.sessions[f.Session]
@@ -172,28 +184,35 @@ func (m *Machine) Err() error {
 	return fmt.Errorf("rig: %w\nQEMU: %v %s\nEnd of the machine's console:\n%s", cause, m.vm.err, m.vm.said.lines(10), m.console.lines(40))
 }
 
-// Close powers the machine off, waits for the emulator's end and returns what
-// Err does. It may be called again.
+// Close ends the machine, waits for the emulator's end and returns what Err does.
+// Disks that the caller gave to be written are synced before; a machine that
+// can't do so any more is an error. It may be called again.
 func (m *Machine) Close() error {
 	m.closing.Do(func() {
 		m.unbind()
 		if m.begin(errClosed) {
-			m.powerOff()
+			if m.syncs {
+				m.syncErr = m.powerOff()
+			}
 			m.end()
 		}
 		<-m.vm.exited
 		m.link.Close()
 		m.workers.Wait()
 	})
-	return m.Err()
+	return errors.Join(m.syncErr, m.Err())
 }
 
-// powerOff lets the machine write back its disks and end by itself, for as long
-// as that may take one that does so at all.
-func (m *Machine) powerOff() {
-	if m.out.Send(link.Frame{Kind: link.PowerOff}) == nil {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		m.vm.waitOr(ctx)
+// powerOff lets the machine write back its disks and end by itself.
+func (m *Machine) powerOff() error {
+	err := m.out.Send(link.Frame{Kind: link.PowerOff})
+	if err != nil {
+		return fmt.Errorf("rig: power off: %w", err)
+	}
+	select {
+	case <-m.vm.exited:
+		return nil
+	case <-time.After(powerOffLimit):
+		return fmt.Errorf("rig: the machine did not power off within %v and was killed: its disks may lack what was written last", powerOffLimit)
 	}
 }

@@ -19,8 +19,8 @@ type Options struct {
 	Cmdline  string        // added to the kernel's command line
 	Console  io.Writer     // gets the kernel's console; may be nil
 	Progress io.Writer     // gets a line for each thing that takes long; nil is the standard error
-	Boot     time.Duration // how long to wait for the machine to be up; 0 is 2 minutes
-	Hang     time.Duration // how long a sign of life may be missing before the machine counts as hung; 0 is 2 minutes
+	Boot     time.Duration // how long to wait for the machine to be up; 0 is 5 minutes
+	Hang     time.Duration // how long a sign of life may be missing before the machine counts as hung; 0 is 5 minutes
 }
 
 // A File is a file or a folder of the host and its place in the machine, an
@@ -49,8 +49,8 @@ func (o Options) withDefaults() (Options, error) {
 	setDefault(&o.Scratch, 8*gib)
 	setDefault(&o.CPUs, 2)
 	setDefault(&o.Memory, 6*gib)
-	setDefault(&o.Boot, 2*time.Minute)
-	setDefault(&o.Hang, 2*time.Minute)
+	setDefault(&o.Boot, 5*time.Minute)
+	setDefault(&o.Hang, 5*time.Minute)
 	return o, nil
 }
 

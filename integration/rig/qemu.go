@@ -2,19 +2,21 @@ package rig
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // An emulator is a QEMU process that dies with this one.
 type emulator struct {
 	kill   func()
+	pid    int
 	exited chan struct{} // closed after the process was waited for
 	said   *ring         // the end of its standard error
 	err    error         // how it ended; after exited
@@ -45,25 +47,25 @@ func startEmulator(cmd *exec.Cmd, files []*os.File) (*emulator, error) {
 	if err := <-started; err != nil {
 		return nil, fmt.Errorf("start QEMU: %w", err)
 	}
+	e.pid = cmd.Process.Pid
 	e.kill = func() { _ = cmd.Process.Kill() } // fails only when it has ended
 	return e, nil
 }
 
-// stop kills the process and waits for its end.
-func (e *emulator) stop() {
-	e.kill()
-	<-e.exited
-}
-
-// waitOr waits for the process's own end until ctx is done, and tells whether it
-// came.
-func (e *emulator) waitOr(ctx context.Context) bool {
-	select {
-	case <-e.exited:
-		return true
-	case <-ctx.Done():
-		return false
+// cpuTime returns the CPU time of the process, while it is there (proc(5): fields
+// 14 and 15 of stat, in ticks of 10 ms on this architecture).
+func (e *emulator) cpuTime() time.Duration {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", e.pid))
+	if err != nil {
+		return 0
 	}
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:])) // from field 3 on
+	if len(fields) < 13 {
+		return 0
+	}
+	user, _ := strconv.ParseInt(fields[11], 10, 64)
+	system, _ := strconv.ParseInt(fields[12], 10, 64)
+	return time.Duration(user+system) * 10 * time.Millisecond
 }
 
 // A ring keeps the end of what is written to it; for any number of goroutines.

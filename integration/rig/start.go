@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 // for QEMU 10 is nothing known (7.2 corrupts EFLAGS around CMPXCHG16B).
 const cpuModel = "EPYC,-fxsr-opt,-misalignsse,-osvw,-topoext,-nrip-save,-xsavec"
 
+// cmdline is L1's kernel's, and tsc_early_khz=N.
 const cmdline = "console=ttyS0 panic=-1 oops=panic mitigations=off tsc=reliable quiet loglevel=5"
 
 // Start boots a machine and returns when commands can be run in it. The machine
@@ -49,7 +51,7 @@ func Start(ctx context.Context, o Options) (*Machine, error) {
 	if err := m.waitUp(ctx, o.Boot); err != nil {
 		return nil, errors.Join(err, m.Close())
 	}
-	m.BootTime = time.Since(began)
+	m.BootTime, m.BootCPU = time.Since(began), m.vm.cpuTime()
 	return m, nil
 }
 
@@ -135,7 +137,8 @@ func (l *launch) arguments() []string {
 		"-accel", "tcg,thread=multi", "-machine", "q35", "-cpu", cpuModel,
 		"-smp", fmt.Sprint(l.o.CPUs), "-m", fmt.Sprintf("%dM", l.o.Memory>>20),
 		"-nodefaults", "-display", "none", "-no-reboot", "-nic", "none",
-		"-kernel", l.parts.l1Kernel().BzImage, "-initrd", "/proc/self/fd/5", "-append", cmdline+" "+l.o.Cmdline,
+		// The ELF kernel, started by PVH: nothing to decompress in emulation.
+		"-kernel", l.parts.l1Kernel().Vmlinux, "-initrd", "/proc/self/fd/5", "-append", fmt.Sprintf("%s tsc_early_khz=%d %s", cmdline, tscKHz(), l.o.Cmdline),
 		"-device", "virtio-serial-pci", "-chardev", "socket,id=link,fd=3", "-device", "virtserialport,chardev=link,name="+link.PortName,
 		"-chardev", "socket,id=console,fd=4", "-serial", "chardev:console",
 		"-device", "virtio-rng-pci")
@@ -156,7 +159,8 @@ func (l *launch) start(ctx context.Context) (*Machine, error) {
 	if console == nil {
 		console = io.Discard
 	}
-	m := newMachine(vm, l.keep[0], l.keep[1], console, l.o.Hang)
+	writable := slices.ContainsFunc(l.o.Disks, func(d Disk) bool { return !d.ReadOnly })
+	m := newMachine(vm, l.keep[0], l.keep[1], console, l.o.Hang, writable)
 	l.keep = nil
 	m.unbind = context.AfterFunc(ctx, func() { m.fail(context.Cause(ctx)) })
 	return m, nil

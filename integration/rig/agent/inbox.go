@@ -1,8 +1,11 @@
-package main
+package agent
 
 import (
+	"fmt"
 	"io"
 	"sync"
+
+	"splitvm/integration/rig/link"
 )
 
 // An inbox is a session's input on its way from the link to the command: put
@@ -22,15 +25,20 @@ func newInbox(taken func(int) error) *inbox {
 	return b
 }
 
-// put adds input; an empty p is its end.
-func (b *inbox) put(p []byte) {
+// put adds input; an empty p is its end. A host that sends more than the link's
+// window is out of step.
+func (b *inbox) put(p []byte) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if len(b.data)+len(p) > link.Window {
+		return fmt.Errorf("%w: more than %d bytes of input ahead", link.ErrStep, link.Window)
+	}
 	b.ended = b.ended || len(p) == 0
 	if !b.gone {
 		b.data = append(b.data, p...)
 	}
 	b.more.Broadcast()
+	return nil
 }
 
 // Read returns input, or io.EOF at its end.

@@ -1,4 +1,4 @@
-package main
+package agent
 
 import (
 	"errors"
@@ -17,44 +17,16 @@ import (
 // process that it left behind holds it open.
 const outputDelay = 2 * time.Second
 
-// An agent has the sessions that are running.
-type agent struct {
-	out      *link.Writer
-	mu       sync.Mutex
-	sessions map[link.SessionID]*session // guarded by mu
-}
-
 // A session is one command's life.
 type session struct {
 	id    link.SessionID
 	out   *link.Writer
 	input *inbox
-	mu    sync.Mutex
-	pid   int      // guarded by mu; 0 before and after the process is there
-	tty   *os.File // guarded by mu; the terminal's controlling side, or nil
-}
 
-func (a *agent) session(id link.SessionID) *session {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.sessions[id]
-}
-
-// start begins a session; its goroutine ends it.
-func (a *agent) start(id link.SessionID, c link.Command) {
-	s := &session{id: id, out: a.out, input: newInbox(func(n int) error { return a.taken(id, n) })}
-	a.mu.Lock()
-	a.sessions[id] = s
-	a.mu.Unlock()
-	go func() {
-		status := s.run(c)
-		s.input.abandon()
-		a.mu.Lock()
-		delete(a.sessions, id)
-		a.mu.Unlock()
-		// A link that fails ends the agent's main loop as well.
-		_ = a.out.SendJSON(link.Exit, id, status)
-	}()
+	mu     sync.Mutex
+	pid    int      // guarded by mu; 0 before and after the process is there
+	killed bool     // guarded by mu; a process that starts is to be killed
+	tty    *os.File // guarded by mu; the terminal's controlling side, or nil
 }
 
 func (s *session) run(c link.Command) link.Status {
@@ -99,21 +71,29 @@ func (s *session) exec(c link.Command) link.Status {
 	if err := cmd.Start(); err != nil {
 		return link.Status{Code: -1, Error: err.Error()}
 	}
-	s.setPid(cmd.Process.Pid)
-	go func() { // ends when the input does, or the command, which abandons it
+	s.setProcess(cmd.Process.Pid, nil)
+	fed := make(chan struct{})
+	go func() {
+		defer close(fed)
 		_, _ = io.Copy(stdin, s.input) // what the command doesn't read is lost, as in a shell
 		stdin.Close()
 		s.input.abandon()
 	}()
-	err = cmd.Wait()
-	s.setPid(0)
+	err = cmd.Wait() // closes stdin, so a Write to it has ended
+	s.setProcess(0, nil)
+	s.input.abandon() // so has a Read
+	<-fed
 	return status(cmd, err)
 }
 
-func (s *session) setPid(pid int) {
+// setProcess tells of the command's process and terminal, 0 and nil after them.
+func (s *session) setProcess(pid int, tty *os.File) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.pid = pid
+	s.pid, s.tty = pid, tty
+	if s.killed && pid != 0 {
+		_ = syscall.Kill(-pid, syscall.SIGKILL)
+	}
 }
 
 // signal sends a signal to the command's process group.
@@ -124,6 +104,7 @@ func (s *session) signal(sig syscall.Signal) {
 		_ = syscall.Kill(-s.pid, sig) // fails only when nobody is left
 	}
 	if sig == syscall.SIGKILL {
+		s.killed = true
 		s.input.abandon() // ends a push as well
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package agent
 
 import (
 	"fmt"
@@ -16,7 +16,7 @@ func (s *session) execTTY(c link.Command) link.Status {
 	if err != nil {
 		return link.Status{Code: -1, Error: err.Error()}
 	}
-	defer master.Close()
+	defer master.Close() // again, which does no harm
 	cmd := command(c)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
 	cmd.SysProcAttr.Setctty = true // of descriptor 0 in the child
@@ -25,10 +25,10 @@ func (s *session) execTTY(c link.Command) link.Status {
 	if err != nil {
 		return link.Status{Code: -1, Error: err.Error()}
 	}
-	s.mu.Lock()
-	s.pid, s.tty = cmd.Process.Pid, master
-	s.mu.Unlock()
-	go func() { // ends when the session does, which abandons the input
+	s.setProcess(cmd.Process.Pid, master)
+	typed := make(chan struct{})
+	go func() {
+		defer close(typed)
 		_, _ = io.Copy(master, s.input)
 		s.input.abandon()
 	}()
@@ -39,9 +39,10 @@ func (s *session) execTTY(c link.Command) link.Status {
 	}()
 	err = cmd.Wait()
 	<-shown // the end of a session's leader hangs its terminal up, whoever has it
-	s.mu.Lock()
-	s.pid, s.tty = 0, nil
-	s.mu.Unlock()
+	s.setProcess(0, nil)
+	master.Close()    // ends a Write to it
+	s.input.abandon() // and a Read
+	<-typed
 	return status(cmd, err)
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -57,7 +58,8 @@ func Open(dir string, progress io.Writer) (*Cache, error) {
 // Dir returns the cache folder.
 func (c *Cache) Dir() string { return c.dir }
 
-func (c *Cache) say(format string, args ...any) {
+// Say tells of something that takes long.
+func (c *Cache) Say(format string, args ...any) {
 	fmt.Fprintf(c.progress, "rig: "+format+"\n", args...)
 }
 
@@ -73,7 +75,7 @@ func (c *Cache) Entry(ctx context.Context, name string, make func(dir string) er
 
 // renew is Entry, but makes the set anew where always is true.
 func (c *Cache) renew(ctx context.Context, name string, always bool, make func(dir string) error) (string, error) {
-	unlock, err := lock(ctx, filepath.Join(c.dir, "lock"), func() { c.say("waiting for another process that fetches into %s", c.dir) })
+	unlock, err := lock(ctx, filepath.Join(c.dir, "lock"), func() { c.Say("waiting for another process that fetches into %s", c.dir) })
 	if err != nil {
 		return "", err
 	}
@@ -136,9 +138,9 @@ func (c *Cache) removeLeftovers() error {
 	return err
 }
 
-// Prune removes sets that are no longer current. The caller sees to it that no
-// machine is running on them.
-func (c *Cache) Prune(ctx context.Context) error {
+// Prune removes all sets but those in the given folders, as Entry and the like
+// returned them. The caller sees to it that no machine is running on others.
+func (c *Cache) Prune(ctx context.Context, keep ...string) error {
 	unlock, err := lock(ctx, filepath.Join(c.dir, "lock"), func() {})
 	if err != nil {
 		return err
@@ -148,16 +150,16 @@ func (c *Cache) Prune(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	keep := make(map[string]bool)
-	for _, n := range names {
-		if dir, ok := c.lookup(n.Name()); ok {
-			keep[filepath.Base(dir)] = true
+	for _, n := range names { // names first, so that none is without its folder
+		if dir, _ := c.lookup(n.Name()); !slices.Contains(keep, dir) {
+			err = errors.Join(err, os.Remove(filepath.Join(c.dir, "current", n.Name())))
 		}
 	}
-	stored, err := os.ReadDir(filepath.Join(c.dir, "store"))
+	stored, readErr := os.ReadDir(filepath.Join(c.dir, "store"))
+	err = errors.Join(err, readErr)
 	for _, s := range stored {
-		if !keep[s.Name()] {
-			err = errors.Join(err, os.RemoveAll(filepath.Join(c.dir, "store", s.Name())))
+		if dir := filepath.Join(c.dir, "store", s.Name()); !slices.Contains(keep, dir) {
+			err = errors.Join(err, os.RemoveAll(dir))
 		}
 	}
 	return err

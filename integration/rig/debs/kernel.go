@@ -63,7 +63,7 @@ func (c *Cache) makeKernel(ctx context.Context, tools *Tools, series Series, dir
 	if err != nil {
 		return err
 	}
-	c.say("downloading %s %s, about 30 MB, once", pkg, version)
+	c.Say("downloading %s %s, about 30 MB, once", pkg, version)
 	deb, err := a.download(ctx, dir, pkg, version)
 	if err != nil {
 		return err

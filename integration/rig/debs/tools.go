@@ -3,6 +3,7 @@ package debs
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -73,13 +74,13 @@ func (c *Cache) makeTools(ctx context.Context, dir string) error {
 		return err
 	}
 	defer os.RemoveAll(scratch)
-	c.say("downloading QEMU and tools, about 100 MB, once")
+	c.Say("downloading QEMU and tools, about 100 MB, once")
 	debs, err := a.closure(ctx, filepath.Join(scratch, "debs"), packages)
 	if err != nil {
 		return err
 	}
 	all := filepath.Join(scratch, "all")
-	c.say("unpacking %d packages", len(debs))
+	c.Say("unpacking %d packages", len(debs))
 	for _, deb := range debs {
 		if err := unpack(ctx, deb, all); err != nil {
 			return err
@@ -108,10 +109,18 @@ func pick(all, dir string) error {
 			}
 		}
 	}
-	for link, target := range map[string]string{
-		"lib": "usr/lib", "lib64": "usr/lib64", "bin": "usr/bin", "sbin": "usr/sbin",
+	return errors.Join(mergedUsr(dir), symlinks(dir, map[string]string{
 		"usr/sbin/mkfs.ext4": "mke2fs", "usr/sbin/modprobe": "../bin/kmod", "usr/sbin/depmod": "../bin/kmod", "usr/sbin/insmod": "../bin/kmod",
-	} {
+	}))
+}
+
+// mergedUsr makes the folders of / links to those of /usr.
+func mergedUsr(dir string) error {
+	return symlinks(dir, map[string]string{"lib": "usr/lib", "lib64": "usr/lib64", "bin": "usr/bin", "sbin": "usr/sbin"})
+}
+
+func symlinks(dir string, links map[string]string) error {
+	for link, target := range links {
 		if err := os.Symlink(target, filepath.Join(dir, link)); err != nil {
 			return err
 		}
@@ -129,7 +138,7 @@ func (c *Cache) apt(ctx context.Context) (*apt, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.say("reading the lists of %s and its backports", release)
+	c.Say("reading the lists of %s and its backports", release)
 	return newApt(ctx, filepath.Join(c.dir, "apt"), sources)
 }
 
@@ -162,6 +171,22 @@ func (t *Tools) Command(ctx context.Context, name string, args ...string) (*exec
 	libs := filepath.Join(t.root, libDir)
 	loaded := append([]string{"--argv0", name, "--library-path", libs, path}, args...)
 	return exec.CommandContext(ctx, filepath.Join(t.root, loader), loaded...), nil
+}
+
+// CopyTo copies programs, with the libraries that they need, into a tree of the
+// same layout at dir.
+func (t *Tools) CopyTo(dir string, names ...string) error {
+	p := &picker{from: t.root, to: dir, have: make(map[string]bool)}
+	for _, name := range names {
+		path, err := t.Path(name)
+		if err != nil {
+			return err
+		}
+		if err := p.program(strings.TrimPrefix(path, t.root)); err != nil {
+			return err
+		}
+	}
+	return mergedUsr(dir)
 }
 
 // Firmware returns the arguments that tell QEMU where its firmware is.

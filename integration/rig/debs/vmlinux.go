@@ -58,9 +58,12 @@ func extractVmlinux(image []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	kernel := make([]byte, size)
-	if _, err := io.ReadFull(r, kernel); err != nil {
+	kernel, err := io.ReadAll(io.LimitReader(r, int64(size)))
+	if err != nil {
 		return nil, fmt.Errorf("unpack: %w", err)
+	}
+	if len(kernel) != int(size) {
+		return nil, fmt.Errorf("payload unpacks to %d bytes, not %d", len(kernel), size)
 	}
 	if _, err := elf.NewFile(bytes.NewReader(kernel)); err != nil {
 		return nil, fmt.Errorf("payload: %w", err)

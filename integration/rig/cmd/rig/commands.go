@@ -23,6 +23,7 @@ func machineFlags(more ...cli.Flag) []cli.Flag {
 		&cli.IntFlag{Name: "cpus", Value: 2, Usage: "the machine's CPUs"},
 		&cli.IntFlag{Name: "mem", Value: 6, Usage: "the machine's memory in `GIB`"},
 		&cli.IntFlag{Name: "scratch", Value: 8, Usage: "size of the disk at /scratch in `GIB`"},
+		&cli.StringFlag{Name: "splitvm", Usage: "put the static program `FILE` into the machine as splitvm, or none; the default is to build it"},
 		&cli.BoolFlag{Name: "console", Usage: "show the machine's kernel console on the standard error"},
 		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "say nothing of what takes long"},
 	)
@@ -87,7 +88,7 @@ func fetch(ctx context.Context, c *cli.Command) error {
 		return err
 	}
 	if c.Bool("prune") {
-		if err := cache.Prune(ctx); err != nil {
+		if err := cache.Prune(ctx, have.Dirs()...); err != nil {
 			return err
 		}
 	}
@@ -118,12 +119,12 @@ func run(ctx context.Context, c *cli.Command) error {
 	if err != nil {
 		return err
 	}
-	m, err := rig.StartWithSplitvm(ctx, o)
+	m, err := rig.StartWithSplitvm(ctx, o, c.String("splitvm"))
 	if err != nil {
 		return err
 	}
 	if c.Bool("time") {
-		fmt.Fprintf(os.Stderr, "rig: booted in %v\n", m.BootTime.Round(10*time.Millisecond))
+		fmt.Fprintf(os.Stderr, "rig: booted in %v\n", m.Times())
 	}
 	err = m.Run(ctx, rig.Cmd{Args: c.Args().Slice(), Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr})
 	for _, path := range c.StringSlice("pull") {
@@ -154,7 +155,7 @@ func test(ctx context.Context, c *cli.Command) error {
 	if err != nil {
 		return err
 	}
-	t := rig.Tests{Package: c.String("package"), Run: c.String("run"), Count: int(c.Int("count")), Timeout: c.Duration("timeout"), Output: os.Stdout, Options: o}
+	t := rig.Tests{Package: c.String("package"), Run: c.String("run"), Count: int(c.Int("count")), Timeout: c.Duration("timeout"), Output: os.Stdout, Splitvm: c.String("splitvm"), Options: o}
 	if c.Bool("short") {
 		t.Args = append(t.Args, "-test.short")
 	}

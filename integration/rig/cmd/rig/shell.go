@@ -40,7 +40,7 @@ func shell(ctx context.Context, c *cli.Command) error {
 	if err != nil {
 		return err
 	}
-	m, err := rig.StartWithSplitvm(ctx, o)
+	m, err := rig.StartWithSplitvm(ctx, o, c.String("splitvm"))
 	if err != nil {
 		return err
 	}
