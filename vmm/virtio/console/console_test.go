@@ -51,7 +51,7 @@ func TestTerminalBothWays(t *testing.T) {
 			if len(d.Describe().Queues) != 2 || d.Describe().Features != featureSize {
 				t.Fatalf("a lone terminal needs no control: %+v", d.Describe())
 			}
-			g := boot(t, d, featureSize, o)
+			g := boot(t, d, o, 0)
 			want := noise(100_000)
 			var both sync.WaitGroup
 			both.Go(func() { g.queues[1].send(want) })
@@ -95,7 +95,7 @@ func TestPortsAreAnnouncedDescribedAndOpened(t *testing.T) {
 	w, r := pipe(t)
 	d := newDevice(t, Config{Cols: 80, Rows: 25, Ports: []Port{
 		{Console: true}, {Name: "splitvm.status", Output: w, Opened: func(open bool) { opened <- open }}}})
-	g := boot(t, d, featureSize|featureMultiport, virtiotest.Options{})
+	g := boot(t, d, virtiotest.Options{}, 0)
 	g.say(0xffffffff, eventDeviceReady, 1)
 	want := []string{`port 0 event 1 value 0 ""`, `port 1 event 1 value 0 ""`}
 	if diff := cmp.Diff(want, g.hear(2)); diff != "" {
@@ -147,7 +147,7 @@ func TestPortsAreAnnouncedDescribedAndOpened(t *testing.T) {
 
 func TestCloseInput(t *testing.T) {
 	d := newDevice(t, Config{Ports: []Port{{Name: "in"}}})
-	g := boot(t, d, featureMultiport, virtiotest.Options{})
+	g := boot(t, d, virtiotest.Options{}, 0)
 	g.say(0, eventDeviceReady, 1)
 	g.say(0, eventPortReady, 1)
 	g.say(0, eventPortOpen, 1)
@@ -170,7 +170,7 @@ func TestCloseInput(t *testing.T) {
 		t.Errorf("Write after CloseInput: %v", err)
 	}
 	d.Reset()
-	g = boot(t, d, featureMultiport, virtiotest.Options{})
+	g = boot(t, d, virtiotest.Options{}, 0)
 	g.say(0, eventDeviceReady, 1)
 	g.say(0, eventPortReady, 1)
 	d.Resize(1, 1) // not for a port that is no terminal
@@ -191,7 +191,7 @@ func readN(t *testing.T, r io.Reader, n int) string {
 func TestDriverWithoutMultiport(t *testing.T) {
 	var out bytes.Buffer
 	d := newDevice(t, Config{Ports: []Port{{Console: true, Output: &out}, {Name: "x"}}})
-	g := boot(t, d, featureSize, virtiotest.Options{})
+	g := boot(t, d, virtiotest.Options{}, featureMultiport)
 	go io.WriteString(d.Input(0), "in")
 	if got := string(g.queues[0].receive(2)); got != "in" {
 		t.Errorf("guest read %q", got)
@@ -208,7 +208,7 @@ func TestLastWordsAreHeard(t *testing.T) {
 	for i := range 50 {
 		var out bytes.Buffer
 		d := newDevice(t, Config{Ports: []Port{{Console: true, Output: &out}}})
-		g := boot(t, d, featureSize, virtiotest.Options{})
+		g := boot(t, d, virtiotest.Options{}, 0)
 		want := strings.Repeat("x", i) + "bye"
 		g.queues[1].add([]byte(want), false)
 		d.Close()
@@ -233,47 +233,46 @@ func (s *stuck) Write(p []byte) (int, error) {
 func TestResetWithOutputStuck(t *testing.T) {
 	s := &stuck{in: make(chan struct{}, 100), goOn: make(chan struct{})}
 	d := newDevice(t, Config{Ports: []Port{{Console: true, Output: s, Buffer: 100}}})
-	g := boot(t, d, featureSize, virtiotest.Options{})
+	g := boot(t, d, virtiotest.Options{}, 0)
 	g.queues[1].add(noise(100), false)
-	<-s.in // Output has 100 bytes and is stuck
+	<-s.in // Output has something and is stuck
 	g.queues[1].add(noise(100), false)
 	g.queues[1].add(noise(250), false) // finds no room
 	done := make(chan struct{})
 	go func() { d.Reset(); close(done) }()
 	select {
 	case <-done:
-	case <-time.After(patience):
+	case <-time.After(virtiotest.Patience):
 		t.Fatal("Reset waits for Output")
 	}
-	g = boot(t, d, featureSize, virtiotest.Options{}) // another incarnation carries on
+	g = boot(t, d, virtiotest.Options{}, 0) // another incarnation carries on
 	g.queues[1].add([]byte("again"), false)
 	close(s.goOn)
-	if _, err := g.queues[1].used(); err != nil {
-		t.Fatal(err)
-	}
+	g.queues[1].used()
 	d.Close()
-	want := append(append(noise(100), noise(100)...), "again"...)
-	if got := s.Buffer.Bytes(); !bytes.Equal(got, want) {
-		t.Errorf("%d bytes came out, want %d", len(got), len(want))
+	// How much fits depends on how much Output took first: a part of a chain
+	// at least, up to what the buffer holds.
+	sent := append(append(noise(100), noise(100)...), noise(250)...)
+	got := s.Buffer.Bytes()
+	n := len(got) - len("again")
+	if n < 100 || n > 200 || !bytes.Equal(got[:n], sent[:n]) || string(got[n:]) != "again" {
+		t.Errorf("%d bytes came out: %x", len(got), got)
 	}
 }
 
 func TestInputSurvivesReset(t *testing.T) {
 	d := newDevice(t, Config{Ports: []Port{{Console: true}}})
 	want := noise(ringSize * bufSize)
-	g := boot(t, d, featureSize, virtiotest.Options{})
+	g := boot(t, d, virtiotest.Options{}, 0)
 	sent := make(chan error, 1)
 	go func() {
 		_, err := d.Input(0).Write(want)
 		sent <- err
 	}()
 	g.queues[0].add(nil, true)
-	first, err := g.queues[0].used()
-	if err != nil {
-		t.Fatal(err)
-	}
+	first := g.queues[0].used()
 	d.Reset()
-	g = boot(t, d, featureSize, virtiotest.Options{})
+	g = boot(t, d, virtiotest.Options{}, 0)
 	rest := g.queues[0].receive(len(want) - len(first))
 	if err := <-sent; err != nil || !bytes.Equal(append(first, rest...), want) {
 		t.Errorf("the guest received something else (%v)", err)
@@ -293,7 +292,7 @@ func TestFailedOutputLetsGuestGoOn(t *testing.T) {
 	r, w := io.Pipe()
 	r.Close()
 	d := newDevice(t, Config{Ports: []Port{{Console: true, Output: w, Buffer: 10}}})
-	g := boot(t, d, featureSize, virtiotest.Options{})
+	g := boot(t, d, virtiotest.Options{}, 0)
 	g.queues[1].send(noise(10_000))
 	if err := d.Close(); !errors.Is(err, io.ErrClosedPipe) {
 		t.Errorf("Close: %v, want the output's error", err)
@@ -302,34 +301,34 @@ func TestFailedOutputLetsGuestGoOn(t *testing.T) {
 
 func TestWindowSizeInConfig(t *testing.T) {
 	d := newDevice(t, Config{Ports: []Port{{Console: true}}, Cols: 80, Rows: 25})
-	g := boot(t, d, featureSize, virtiotest.Options{})
+	g := boot(t, d, virtiotest.Options{}, 0)
 	d.Resize(300, 7)
 	p := make([]byte, configSize)
 	d.ReadConfig(p)
 	if cols, rows, ports := binary.LittleEndian.Uint16(p), binary.LittleEndian.Uint16(p[2:]), binary.LittleEndian.Uint32(p[4:]); cols != 300 || rows != 7 || ports != 1 {
 		t.Errorf("%d columns, %d rows, %d ports", cols, rows, ports)
 	}
-	for deadline := time.Now().Add(patience); g.config.Load() < 2; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(virtiotest.Patience); g.Changed.Load() < 2; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("%d configuration changes, want one when the driver is ready and one for the new size", g.config.Load())
+			t.Fatalf("%d configuration changes, want one when the driver is ready and one for the new size", g.Changed.Load())
 		}
 	}
 }
 
 func TestGuestGivesBadAddress(t *testing.T) {
 	d := newDevice(t, Config{Ports: []Port{{Console: true}}})
-	g := boot(t, d, featureSize, virtiotest.Options{})
+	g := boot(t, d, virtiotest.Options{}, 0)
 	q := g.queues[1]
-	if _, ok := q.ring.Add([]virtq.Span{{GPA: 1 << 40, Len: 10}}, nil); !ok {
+	if _, ok := q.Add([]virtq.Span{{GPA: 1 << 40, Len: 10}}, nil); !ok {
 		t.Fatal("no room")
 	}
-	q.kick.Signal()
+	q.Kick()
 	select {
-	case err := <-g.failed:
+	case err := <-g.Failed:
 		if err == nil {
 			t.Error("failed without an error")
 		}
-	case <-time.After(patience):
+	case <-time.After(virtiotest.Patience):
 		t.Fatal("the device did not notice")
 	}
 }
