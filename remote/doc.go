@@ -17,7 +17,9 @@
 // # Invariants of every form
 //
 //   - Linearizable per line: a WriteLines that returned nil is seen by each
-//     ReadLines of that line that starts after it, until the next write.
+//     ReadLines of that line that starts after it, until the next write. Over
+//     a network that holds for lines with one writer at a time; see
+//     remote/client.
 //   - All or nothing against refusal: an error of kind Full, StaleEpoch,
 //     FutureEpoch, NoVRegion, Range or Corrupt means that no line was changed.
 //     Kinds Timeout and Disconnected leave the outcome of a write open; see

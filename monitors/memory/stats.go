@@ -25,6 +25,7 @@ type Stats struct {
 	Backed     int64              `json:"bytes_backed"` // held, warm, spare and under way
 	LinesIn    uint64             `json:"lines_written"`
 	LinesOut   uint64             `json:"lines_read"`
+	Conns      int64              `json:"connections"`
 	Garbage    uint64             `json:"connections_garbage"`
 	Refused    map[string]uint64  `json:"refused,omitempty"` // by kind
 	Ops        map[string]OpStats `json:"ops"`
@@ -60,6 +61,7 @@ func (m *monitor) stats() Stats {
 		Backed:     m.store.slab.backed() * remote.LineSize,
 		LinesIn:    srv.LinesIn.Load(),
 		LinesOut:   srv.LinesOut.Load(),
+		Conns:      srv.Connections.Load(),
 		Garbage:    srv.Garbage.Load(),
 		Refused:    map[string]uint64{},
 		Ops:        map[string]OpStats{},

@@ -29,13 +29,13 @@ func (l *link) run(ctx context.Context) {
 	defer close(l.over)
 	pause := firstPause
 	for ctx.Err() == nil && l.failed() == nil {
-		start := time.Now()
+		before := l.answers()
 		err := l.session(ctx)
 		if permanent(err) {
 			l.client.fail(fmt.Errorf("memory monitor %s: %w", l.client.cfg.Address, err))
 			return
 		}
-		if time.Since(start) > longestPause {
+		if l.answers() != before {
 			pause = firstPause // it had worked
 		}
 		select {
@@ -44,6 +44,13 @@ func (l *link) run(ctx context.Context) {
 		}
 		pause = min(2*pause, longestPause)
 	}
+}
+
+// answers returns how many answers were received so far.
+func (l *link) answers() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.heard
 }
 
 // session connects once and receives until the connection is lost.

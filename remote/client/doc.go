@@ -20,8 +20,10 @@
 // Every request has a deadline, and is done not later than that, give or take
 // 20 ms. When a connection is lost, its requests wait for the next one, and are
 // sent again; the monitor makes sure (remote/server, sessions) that what was
-// left of them on the old connection is not executed any more. For the same
-// reason a write or discard that fails with Timeout or Cancelled takes its
+// left of them on the old connection is not executed any more. So a write may
+// take effect twice, but both times before it is acknowledged: harmless as long
+// as a line has one writer at a time, which is the pager of its vNode. For the
+// same reason a write or discard that fails with Timeout or Cancelled takes its
 // connection down: it may have been executed or not, but it will not be
 // executed later, after a request that is submitted on the same class now.
 //

@@ -17,6 +17,8 @@ type Metrics struct {
 	Garbage  atomic.Uint64 // connections closed because the peer broke the protocol
 	Refused  [32]atomic.Uint64
 	Ops      [wire.Ops]Latency
+
+	Connections atomic.Int64 // now
 }
 
 // Latency is a histogram of durations: bucket i counts those of less than 2^i

@@ -132,6 +132,7 @@ func (s *Server) ServeConn(tc transport.Conn) {
 		return
 	}
 	s.conns[c] = struct{}{}
+	s.metrics.Connections.Add(1)
 	s.wg.Add(1)
 	s.mu.Unlock()
 	go func() {
@@ -139,6 +140,7 @@ func (s *Server) ServeConn(tc transport.Conn) {
 		c.serve()
 		s.mu.Lock()
 		delete(s.conns, c)
+		s.metrics.Connections.Add(-1)
 		s.mu.Unlock()
 	}()
 }

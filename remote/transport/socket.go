@@ -3,7 +3,7 @@ package transport
 import (
 	"fmt"
 	"io"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -13,7 +13,9 @@ import (
 type socket struct {
 	fd   int
 	peer string
-	shut atomic.Bool
+
+	mu   sync.Mutex
+	shut bool // shut down or closed; guarded by mu
 }
 
 var _ Conn = (*socket)(nil)
@@ -97,13 +99,19 @@ func (s *socket) SetPatience(recv, send time.Duration) error {
 
 // Shutdown implements Conn.
 func (s *socket) Shutdown() {
-	if s.shut.CompareAndSwap(false, true) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.shut {
+		s.shut = true
 		unix.Shutdown(s.fd, unix.SHUT_RDWR) // fails only where the peer was faster
 	}
 }
 
 // Close implements Conn.
 func (s *socket) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.shut = true // the descriptor's number may soon be another's
 	if err := unix.Close(s.fd); err != nil {
 		return fmt.Errorf("close connection to %s: %w", s.peer, err)
 	}

@@ -31,9 +31,10 @@ type Conn interface {
 	// SetPatience bounds each wait of Recv and of Send; 0 means for ever.
 	SetPatience(recv, send time.Duration) error
 	// Shutdown makes present and later calls of Recv and Send fail or report
-	// the end of the stream. It may be called more than once.
+	// the end of the stream. It may be called more than once, and after Close.
 	Shutdown()
-	// Close releases the connection. No other call may be under way or follow.
+	// Close releases the connection. No other call but Shutdown may be under
+	// way or follow.
 	Close() error
 	// Peer names the other side, for logs.
 	Peer() string
