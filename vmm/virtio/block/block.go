@@ -39,6 +39,10 @@ const (
 	OpWriteZeroes           // the range reads as zeroes from now on
 )
 
+func (o Op) String() string {
+	return [...]string{"read", "write", "flush", "discard", "write of zeroes"}[o]
+}
+
 // Request is one operation on a backend. It belongs to the backend from Submit
 // until it is answered.
 type Request struct {

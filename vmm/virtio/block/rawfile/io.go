@@ -4,16 +4,24 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"splitvm/vmm/virtio/block"
 )
 
-// Submit implements block.Backend.
+// Submit implements block.Backend. What the page cache can answer is done in
+// place; the rest goes to the pool.
 func (d *Disk) Submit(r *block.Request) (done bool, err error) {
-	if r.Op == block.OpRead && d.readNow(r) {
+	switch {
+	case r.Op == block.OpRead && d.readNow(r):
 		return true, nil
+	case d.inPlace(r):
+		began := time.Now()
+		err := d.do(r)
+		d.pace.took(time.Since(began))
+		return true, d.explain(r, err)
 	}
 	d.pool.submit(r)
 	return false, nil
@@ -32,13 +40,24 @@ func (d *Disk) readNow(r *block.Request) bool {
 	return err == nil && uint64(n) == r.Length
 }
 
-// perform does r in a goroutine of the pool, and answers it.
-func (d *Disk) perform(r *block.Request) {
-	err := d.do(r)
-	if err != nil && !errors.Is(err, block.ErrUnsupported) {
-		err = fmt.Errorf("disk %s: %v of %d bytes at %d: %w", d.name, r.Op, r.Length, r.Offset, err)
+// inPlace tells whether to do r on the queue's worker though it might block: a
+// write into the page cache, which the file system does one at a time anyhow,
+// or a read where RWF_NOWAIT is not known, unless such have been slow.
+func (d *Disk) inPlace(r *block.Request) bool {
+	if d.direct || r.Length > inPlaceMax {
+		return false
 	}
-	r.Done(err)
+	return (r.Op == block.OpWrite || r.Op == block.OpRead && d.noNowait.Load()) && d.pace.allows()
+}
+
+// perform does r in a goroutine of the pool, and answers it.
+func (d *Disk) perform(r *block.Request) { r.Done(d.explain(r, d.do(r))) }
+
+func (d *Disk) explain(r *block.Request, err error) error {
+	if err == nil || errors.Is(err, block.ErrUnsupported) {
+		return err
+	}
+	return fmt.Errorf("disk %s: %v of %d bytes at %d: %w", d.name, r.Op, r.Length, r.Offset, err)
 }
 
 func (d *Disk) do(r *block.Request) error {

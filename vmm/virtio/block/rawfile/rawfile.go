@@ -45,6 +45,7 @@ type Disk struct {
 	direct bool      // opened with O_DIRECT
 	align  alignment // of transfers, if direct
 	pool   *pool
+	pace   pace
 
 	// partial is held by a direct write that reads a block in order to change
 	// a part of it, and shared by all other changes.
