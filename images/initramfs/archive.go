@@ -57,6 +57,11 @@ func Overlay(w io.Writer, files ...File) error {
 	return nil
 }
 
+// Padding gives the zeroes that go between an archive of the size and another
+// that is appended: an uncompressed archive must begin at a multiple of 4 bytes,
+// and a compressed one before it can end anywhere.
+func Padding(size int64) []byte { return make([]byte, -size&3) }
+
 // CommandFile is the file that tells init a Command too long for the kernel's
 // command line.
 func CommandFile(c cmdline.Command) (File, error) {

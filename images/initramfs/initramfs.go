@@ -27,6 +27,12 @@ type Config struct {
 	// Names are the modules to take, with all that they need; nil is
 	// DefaultModules as far as there are any. Each of Names must be there.
 	Names []string
+	// StripSignatures takes the signatures off the modules. Checking one costs a
+	// guest about 0.1 G instructions with Debian's 6.12 kernel (0.01 G with 6.1),
+	// a third of a boot's time in all, and protects nothing here: who can change a
+	// module in the archive can change the init beside it. But the kernel calls
+	// itself tainted (E), and refuses them under module.sig_enforce or lockdown.
+	StripSignatures bool
 	// Files are more files; they replace others of the same path.
 	Files []File
 }
@@ -89,7 +95,11 @@ func moduleFiles(c Config) ([]File, error) {
 	dir := "/lib/modules/" + t.release + "/"
 	var files []File
 	for _, m := range list {
-		files = append(files, File{Path: dir + m.file, Mode: 0o644, Data: m.data})
+		data := m.data
+		if c.StripSignatures {
+			data = stripSignature(data)
+		}
+		files = append(files, File{Path: dir + m.file, Mode: 0o644, Data: data})
 	}
 	dep, alias := depmod(list, t.builtin)
 	return append(files,

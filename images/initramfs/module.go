@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"debug/elf"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -109,4 +110,21 @@ func (m *module) readInfo() error {
 		}
 	}
 	return nil
+}
+
+// stripSignature gives the module without the signature that was appended to it
+// (kernel/module_signature.c): the signature, 12 bytes that end in its length,
+// and a magic text.
+func stripSignature(data []byte) []byte {
+	const trailer = 12
+	rest, ok := bytes.CutSuffix(data, []byte("~Module signature appended~\n"))
+	if !ok || len(rest) < trailer {
+		return data
+	}
+	length := uint64(binary.BigEndian.Uint32(rest[len(rest)-4:]))
+	rest = rest[:len(rest)-trailer]
+	if length > uint64(len(rest)) {
+		return data // no signature that the kernel would take for one
+	}
+	return rest[:uint64(len(rest))-length]
 }

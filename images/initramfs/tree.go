@@ -31,6 +31,9 @@ func openTree(dir string) (*tree, error) {
 			return err
 		}
 		rel, err := filepath.Rel(dir, path)
+		if strings.ContainsAny(rel, " \t\n") {
+			return fmt.Errorf("%q: modules.dep can't tell a path with spaces", path)
+		}
 		t.files[modules.Name(rel)] = filepath.ToSlash(rel)
 		return err
 	})
