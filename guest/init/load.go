@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -52,9 +53,13 @@ func newLoader() *loader {
 // a newly loaded driver found needs more. Drivers of virtio devices probe within
 // finit_module, so that the devices are there when it returns.
 func (l *loader) loadForDevices() {
-	for l.index != nil {
+	if l.index == nil {
+		return
+	}
+	buses := devicePatterns(l.index.Buses())
+	for {
 		fresh := 0
-		for _, modalias := range deviceAliases() {
+		for _, modalias := range deviceAliases(buses) {
 			if l.seen[modalias] {
 				continue
 			}
@@ -69,18 +74,38 @@ func (l *loader) loadForDevices() {
 	}
 }
 
-// deviceAliases reads the modalias of every device. /sys/bus reaches each in
-// two steps where /sys/devices is a deep tree of mostly other things.
-func deviceAliases() []string {
-	files, err := filepath.Glob("/sys/bus/*/devices/*/modalias")
-	if err != nil {
-		return nil // the pattern is right
+// ownBuses are the buses whose devices, and only they, have a modalias that begins
+// with the bus's name.
+var ownBuses = []string{"pci", "virtio", "usb", "cpu", "vmbus"}
+
+// devicePatterns gives the paths of the devices whose modalias can begin with one
+// of the names, so that the hundred devices on other buses need not be asked
+// (they cost 0.05 s). /sys/bus reaches each device in two steps, where
+// /sys/devices is a deep tree of mostly other things.
+func devicePatterns(names []string) []string {
+	var patterns []string
+	for _, name := range names {
+		if !slices.Contains(ownBuses, name) { // acpi, of: on whatever bus the device is
+			return []string{"/sys/bus/*/devices/*/modalias"}
+		}
+		patterns = append(patterns, "/sys/bus/"+name+"/devices/*/modalias")
 	}
+	return patterns
+}
+
+// deviceAliases reads the modalias of every device at the patterns.
+func deviceAliases(patterns []string) []string {
 	var list []string
-	for _, f := range files {
-		data, err := os.ReadFile(f)
-		if err == nil { // a device may be gone again, or refuse
-			list = append(list, strings.TrimSpace(string(data)))
+	for _, p := range patterns {
+		files, err := filepath.Glob(p)
+		if err != nil {
+			return nil // the patterns are right
+		}
+		for _, f := range files {
+			data, err := os.ReadFile(f)
+			if err == nil { // a device may be gone again, or refuse
+				list = append(list, strings.TrimSpace(string(data)))
+			}
 		}
 	}
 	return list

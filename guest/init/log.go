@@ -39,6 +39,14 @@ func logError(err error) {
 // logf tells a detail; it reaches the console of a kernel that is not quiet.
 func logf(format string, args ...any) { logLine(priorityInfo, fmt.Sprintf(format, args...)) }
 
+// beVerbose has every step told. Linux lets through 10 lines in 5 s otherwise.
+func beVerbose() {
+	verbose = true
+	if err := os.WriteFile("/proc/sys/kernel/printk_devkmsg", []byte("on\n"), 0); err != nil {
+		logf("%v", err) // printk.devkmsg= on the command line forbids it
+	}
+}
+
 // step tells how far the guest is, if the host wants to know.
 func step(what string) {
 	if verbose {

@@ -57,7 +57,10 @@ func run(host *hostLink) (msg report.Message) {
 	}
 	openLog()
 	cfg, cfgErr := readConfig()
-	verbose = cfg.Debug
+	if cfg.Debug {
+		beVerbose()
+	}
+	step("init started")
 	loader := newLoader()
 	loader.loadForDevices()
 	step("modules loaded")

@@ -50,6 +50,22 @@ func prepareRoot(cfg cmdline.Config, l *loader) error {
 		return err
 	}
 	step("root switched")
+	return coverTmp(cfg.Root.Overlay)
+}
+
+// coverTmp gives a root that can't be written a /tmp that can, if it has one.
+func coverTmp(overlaid bool) error {
+	var fs unix.Statfs_t
+	if err := unix.Statfs("/", &fs); err != nil {
+		return fmt.Errorf("look at the root: %w", err)
+	}
+	if overlaid || fs.Flags&unix.ST_RDONLY == 0 {
+		return nil
+	}
+	err := unix.Mount("tmpfs", "/tmp", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=1777")
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("mount a tmpfs on /tmp: %w", err)
+	}
 	return nil
 }
 

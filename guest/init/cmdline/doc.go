@@ -10,7 +10,8 @@
 //	                     with root=none, the command runs in the initramfs.
 //	rootfstype=ext4      instead of the type that the superblock tells
 //	rootflags=a,b        mount options of the file system
-//	ro, rw               mount it so; rw unless told, read-only where the disk is
+//	ro, rw               mount it so; rw unless told, read-only where the disk is.
+//	                     A root that can't be written gets a tmpfs on /tmp.
 //	rootwait=SECONDS     how long to wait for it to appear (30)
 //	splitvm.overlay=tmpfs[:SIZE]
 //	                     writes go to a tmpfs laid over the root, and are lost at

@@ -68,6 +68,19 @@ func fields(text string) func(yield func([]string) bool) {
 	}
 }
 
+// Buses gives what the aliases of devices begin with, up to the colon: pci,
+// virtio, acpi. Each is there once, in the order of modules.alias.
+func (x *Index) Buses() []string {
+	var list []string
+	for _, a := range x.aliases {
+		bus, _, ok := strings.Cut(a.pattern, ":")
+		if ok && !slices.Contains(list, bus) {
+			list = append(list, bus)
+		}
+	}
+	return list
+}
+
 // Match gives the names of the modules that have an alias for the device's
 // modalias, or for another name such as fs-squashfs, each once and in the
 // order of modules.alias. A module matches its own name too.

@@ -51,6 +51,12 @@ func TestMatch(t *testing.T) {
 	}
 }
 
+func TestBuses(t *testing.T) {
+	if d := cmp.Diff([]string{"pci", "virtio"}, parse(t).Buses()); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
 func TestLoadOrder(t *testing.T) {
 	x := parse(t)
 	got, err := x.LoadOrder("virtio_rng")
