@@ -136,6 +136,34 @@ func TestLinux64Entry(t *testing.T) {
 	}
 }
 
+func TestSeed(t *testing.T) {
+	img := bzSpec{payload: compressors[0].payload(t, testKernel().build(t))}.build(t)
+	m := testMap(t, 32<<20)
+	load := func(seed []byte) (*Plan, error) {
+		return Load(bytes.NewReader(img), int64(len(img)), Params{Memory: m, Seed: seed})
+	}
+	plan, err := load([]byte("0123456789"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mem := &ram{bytes: make([]byte, m.Size())}
+	if err := plan.Place(mem); err != nil {
+		t.Fatal(err)
+	}
+	if got := binary.LittleEndian.Uint64(mem.bytes[layout.ZeroPage+0x250:]); got != 0x11000 {
+		t.Errorf("setup_data = %#x", got)
+	}
+	if want := "\x00\x00\x00\x00\x00\x00\x00\x00\x09\x00\x00\x00\x0a\x00\x00\x000123456789\x00"; string(mem.bytes[0x11000:][:len(want)]) != want {
+		t.Errorf("node %q", mem.bytes[0x11000:][:len(want)])
+	}
+	if _, err := load(make([]byte, MaxSeed)); err != nil {
+		t.Errorf("%d bytes: %v", MaxSeed, err)
+	}
+	if _, err := load(make([]byte, MaxSeed+1)); err == nil {
+		t.Errorf("%d bytes were taken", MaxSeed+1)
+	}
+}
+
 // What is wrong with an image is said, and nothing bad is loaded.
 func TestBzImageRefused(t *testing.T) {
 	kernel := testKernel()

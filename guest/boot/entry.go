@@ -61,6 +61,27 @@ type Table struct {
 	Limit uint16 // in bytes, less one
 }
 
+// MSR is a model-specific register and what it starts with.
+type MSR struct {
+	Index uint32
+	Value uint64
+}
+
+// LinuxMSRs are the registers that firmware sets on every vCPU of a Linux guest,
+// started by an Entry or not: fast string operations on, and the MTRRs on with
+// memory write-back by default, without which Linux says "MTRRs disabled by
+// BIOS" and leaves PAT as it is (Intel SDM vol. 3, 12.11.2.1).
+func LinuxMSRs() []MSR {
+	const (
+		miscEnable  = 0x1A0
+		fastStrings = 1 << 0
+		mtrrDefault = 0x2FF
+		mtrrEnable  = 1 << 11
+		writeBack   = 6
+	)
+	return []MSR{{miscEnable, fastStrings}, {mtrrDefault, mtrrEnable | writeBack}}
+}
+
 // Control register bits (Intel SDM vol. 3, 2.5) and EFER's (2.2.1).
 const (
 	cr0PE = 1 << 0

@@ -30,11 +30,15 @@ func (plan *Plan) linux64(p *Params, hdr *bootparam.SetupHeader, end layout.GPA,
 	if err != nil {
 		return err
 	}
-	zero, err := zeroPage(p, hdr, &initrd)
+	seed, err := seedSegment(p.Seed)
 	if err != nil {
 		return err
 	}
-	plan.Segments = append(plan.Segments, zero, cmdline, initrd, bootGDT.segment(), linuxTables())
+	zero, err := zeroPage(p, hdr, &initrd, &seed)
+	if err != nil {
+		return err
+	}
+	plan.Segments = append(plan.Segments, zero, seed, cmdline, initrd, bootGDT.segment(), linuxTables())
 	plan.Entries = []Entry{linux64(entry)}
 	return plan.finish(p.Memory)
 }

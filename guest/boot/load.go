@@ -19,6 +19,11 @@ type Params struct {
 
 	// RSDP is where the ACPI tables' root pointer will be; 0 if there are none.
 	RSDP layout.GPA
+
+	// Seed is random bytes, MaxSeed at most, for the guest's generator, which
+	// then doesn't wait for entropy; nil: none. Kernels since 6.0 take it, by
+	// the 64-bit entry alone.
+	Seed []byte
 }
 
 // Load plans the start of a Linux kernel of size bytes: a bzImage by its 64-bit

@@ -21,7 +21,7 @@ const (
 // gokvm's structure ends after the memory map, keeps the EDD signatures at a
 // wrong size and offset (unused here) and has no acpi_rsdp_addr: we pad it to
 // its page and put that field in.
-func zeroPage(p *Params, hdr *bootparam.SetupHeader, initrd *Segment) (Segment, error) {
+func zeroPage(p *Params, hdr *bootparam.SetupHeader, initrd, setupData *Segment) (Segment, error) {
 	bp := bootparam.BootParam{Hdr: *hdr}
 	bp.Hdr.TypeOfLoader = loaderUndefined
 	bp.Hdr.LoadFlags |= bootparam.LoadedHigh
@@ -29,7 +29,7 @@ func zeroPage(p *Params, hdr *bootparam.SetupHeader, initrd *Segment) (Segment, 
 	bp.Hdr.CmdlinePtr = uint32(layout.Cmdline)
 	bp.Hdr.RamdiskImage = uint32(initrd.GPA)
 	bp.Hdr.RamdiskSize = uint32(initrd.Size)
-	bp.Hdr.SetupData = 0
+	bp.Hdr.SetupData = uint64(setupData.GPA)
 	for _, e := range p.Memory.E820() {
 		bp.AddE820Entry(uint64(e.Start), e.Size, uint32(e.Type)) // 7 at most, of 128
 	}
@@ -41,6 +41,28 @@ func zeroPage(p *Params, hdr *bootparam.SetupHeader, initrd *Segment) (Segment, 
 	copy(page, b)
 	binary.LittleEndian.PutUint64(page[zeroPageRSDP:], uint64(p.RSDP))
 	return bytesAt("zero page", layout.ZeroPage, page), nil
+}
+
+// MaxSeed is the most that Params.Seed may hold, in bytes.
+const MaxSeed = layout.PageSize - setupDataHeader
+
+const (
+	setupDataHeader = 16 // struct setup_data: next, type, length
+	setupRNGSeed    = 9  // SETUP_RNG_SEED
+)
+
+// seedSegment is the one node of the list at setup_data, empty without a seed.
+func seedSegment(seed []byte) (Segment, error) {
+	switch {
+	case len(seed) == 0:
+		return Segment{Name: "seed"}, nil
+	case len(seed) > MaxSeed:
+		return Segment{}, fmt.Errorf("random seed has %d bytes: give %d at most", len(seed), MaxSeed)
+	}
+	b := binary.LittleEndian.AppendUint64(nil, 0)
+	b = binary.LittleEndian.AppendUint32(b, setupRNGSeed)
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(seed)))
+	return bytesAt("seed", layout.SetupData, append(b, seed...)), nil
 }
 
 // plainHeader is a setup header for a kernel that comes without one: the values

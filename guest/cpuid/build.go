@@ -1,10 +1,13 @@
 package cpuid
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
 )
+
+const defaultBrand = "splitvm virtual processor"
 
 // MaxCPUs is how many vCPUs a guest may have: their APIC ids fit 8 bits.
 const MaxCPUs = 64
@@ -25,8 +28,8 @@ type Config struct {
 	// Baseline the same on every host.
 	PhysBits int
 
-	// Brand is the processor's name, 47 characters at most, where the template
-	// has none of its own. KVM supplies none.
+	// Brand is the processor's name, 47 characters at most; a name of ours if
+	// empty, as KVM supplies none, and with Baseline.
 	Brand string
 
 	// IRQChip: the APICs are KVM's, which has x2APIC. TSCDeadline: KVM's
@@ -54,8 +57,8 @@ func Build(c Config) ([]Entry, error) {
 	if err := t.addressBits(&c); err != nil {
 		return nil, err
 	}
-	if c.Brand != "" && c.Template != Baseline {
-		t.brand(c.Brand)
+	if c.Template != Baseline {
+		t.brand(cmp.Or(c.Brand, defaultBrand))
 	}
 	t.topology(uint32(c.Index), uint32(c.Count))
 	return t.sorted(), nil

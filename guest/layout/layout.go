@@ -65,6 +65,7 @@ const (
 	PVHInfo   GPA = 0x6000 // struct hvm_start_info, then the module list
 	PVHMemMap GPA = 0x7000 // struct hvm_memmap_table_entry[]
 	ZeroPage  GPA = 0x1_0000
+	SetupData GPA = 0x1_1000 // the boot protocol's linked list, 1 page
 	Cmdline   GPA = 0x2_0000
 	// CmdlineMax is the room at Cmdline, with the terminating NUL.
 	CmdlineMax     = 0x1_0000

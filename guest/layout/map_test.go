@@ -140,7 +140,7 @@ func TestE820Golden(t *testing.T) {
 // The areas of the first MiB do not run into each other.
 func TestFirstMiB(t *testing.T) {
 	areas := []Range{
-		{BDAStart, 0x100}, {BootGDT, 0x40}, {PVHInfo, 0x1000}, {PVHMemMap, 0x1000}, {ZeroPage, PageSize},
+		{BDAStart, 0x100}, {BootGDT, 0x40}, {PVHInfo, 0x1000}, {PVHMemMap, 0x1000}, {ZeroPage, PageSize}, {SetupData, PageSize},
 		{Cmdline, CmdlineMax}, {PageTables, PageTablesMax}, {EBDAStart, 0x400}, {ACPITables, ACPIMax}, {MPTable, MPTableMax},
 	}
 	var last GPA
