@@ -39,8 +39,8 @@ type evictor struct {
 
 // watermarks returns how many free frames start and end an eviction.
 func watermarks(capacity int64) (low, high int64) {
-	low = min(max(capacity/64, 16), 2048)
-	return low, low + min(max(capacity/64, 16), 2048)
+	low = min(max(capacity/64, 16), 1024)
+	return low, low + min(max(capacity/64, 64), 1024)
 }
 
 // kick wakes the evictor.
@@ -172,7 +172,7 @@ func (e *evictor) dropped(sh *shard, l excache.Line, f *frame) {
 	do, err := sh.step(l, ev, policy.Demand)
 	kept := err == nil && sh.pager.table.At(l).State() == excache.Held
 	if kept {
-		sh.hold(l, f)
+		sh.held.put(l, f, false)
 		f = nil
 	}
 	sh.mu.Unlock()

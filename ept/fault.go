@@ -9,6 +9,7 @@ import (
 
 	"splitvm/ept/excache"
 	"splitvm/ept/policy"
+	"splitvm/ept/prefetch"
 	"splitvm/ept/uffd"
 )
 
@@ -56,32 +57,56 @@ func (sh *shard) fault(e *uffd.Event, read time.Time) {
 		sh.faults.Wake(e.Addr, excache.LineSize)
 		return
 	}
-	ev := eventOf(e)
-	sh.mu.Lock()
-	was := p.table.At(l)
-	why := policy.Demand
-	if was.State() == excache.Held {
-		why = policy.Returned
-	}
-	do, err := sh.step(l, ev, why)
-	var held *frame
-	if err == nil && was.State() == excache.Held {
-		held = sh.unhold(l)
-	}
-	sh.mu.Unlock()
+	j, advice, err := sh.begin(l, eventOf(e), read)
 	if err != nil {
 		p.broken(err)
 		return
 	}
-	p.stats.count(was, ev)
-	j := job{shard: sh, line: l, do: do, why: why, frame: held, credit: held != nil, since: read}
-	if do.Has(excache.Awaited) {
+	if j.do.Has(excache.Awaited) {
 		p.stats.Queue.Observe(time.Since(read))
 	}
+	short := j.do.Has(installs | zeroing | excache.Unprotect)
 	p.perform(j)
-	if do.Has(installs | zeroing | excache.Unprotect) {
+	if short {
 		p.stats.Minor.Observe(time.Since(read))
 	}
+	if advice.Count > 0 {
+		p.ahead(advice, j.do.Has(excache.Unprotect))
+	}
+}
+
+// begin steps a fault and asks the prefetcher what else to bring.
+func (sh *shard) begin(l excache.Line, ev excache.Event, read time.Time) (job, prefetch.Advice, error) {
+	p := sh.pager
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	was := p.table.At(l)
+	p.stats.count(was, ev)
+	j := job{shard: sh, line: l, since: read}
+	if was.State() == excache.Held {
+		j.why = policy.Returned
+	}
+	var err error
+	if j.do, err = sh.step(l, ev, j.why); err != nil {
+		return j, prefetch.Advice{}, err
+	}
+	switch was.State() {
+	case excache.Held:
+		c := sh.held.take(l)
+		j.frame, j.credit = c.frame, true
+		if c.mark {
+			sh.faulted.Feedback(true)
+			p.stats.MarksUsed.Add(1)
+		}
+		fallthrough
+	case excache.Zero, excache.Remote, excache.Fetching:
+		return j, sh.faulted.Fault(l, ev != excache.ReadFault, p.room()), nil
+	case excache.Clean:
+		if ev == excache.ProtectFault {
+			return j, sh.upgraded.Fault(l, true, prefetch.MaxWindow), nil
+		}
+	}
+	return j, prefetch.Advice{}, nil
 }
 
 func eventOf(e *uffd.Event) excache.Event {

@@ -18,6 +18,7 @@ type demandRead struct {
 	first time.Time // of the first try
 	tries int
 	at    Region
+	run   [1]remote.Run
 }
 
 var demandReads = sync.Pool{New: func() any { return new(demandRead) }}
@@ -55,7 +56,8 @@ func (r *demandRead) start() {
 	owner := r.pager.cfg.Monitors[at.Owners[r.tries%len(at.Owners)]]
 	r.tries++
 	r.sent = time.Now()
-	owner.StartRead(true, at.At, remote.Run{First: line, Count: 1}, r.job.frame.data[:], r)
+	r.run[0] = remote.Run{First: line, Count: 1}
+	owner.StartRead(true, at.At, r.run[:], r.job.frame.data[:], r)
 }
 
 // ReadDone implements ReadDone: it maps the line and wakes the vCPU.

@@ -12,6 +12,7 @@ import (
 
 	"splitvm/ept/excache"
 	"splitvm/ept/policy"
+	"splitvm/ept/prefetch"
 	"splitvm/ept/uffd"
 )
 
@@ -31,6 +32,7 @@ type Config struct {
 	Placement Placement
 	Capacity  uint64        // lines that the ExCache holds at most
 	Policy    string        // a name of package policy; "" is the default
+	Prefetch  string        // a name of package prefetch; "" is the default
 	Deadline  time.Duration // in which a line must be served; 0 is DefaultDeadline
 }
 
@@ -108,13 +110,31 @@ func newPager(cfg Config) (*Pager, error) {
 	p.outstanding.reads = make(map[*demandRead]struct{})
 	p.evictor = &evictor{pager: p, wake: make(chan struct{}, 1)}
 	for i, f := range cfg.Faults {
-		p.shards = append(p.shards, &shard{pager: p, index: i, faults: f,
-			policy: kind.New(int(cfg.Capacity) / len(cfg.Faults)), held: make(map[excache.Line]*frame)})
+		sh, err := p.newShard(i, f)
+		if err != nil {
+			unix.Close(fd)
+			return nil, fmt.Errorf("start pager: %w", err)
+		}
+		p.shards = append(p.shards, sh)
 	}
 	return p, nil
 }
 
+func (p *Pager) newShard(i int, f *uffd.File) (*shard, error) {
+	sh := &shard{pager: p, index: i, faults: f, policy: p.kind.New(int(p.cfg.Capacity) / p.cfg.Layout.Shards),
+		held: held{copies: make(map[excache.Line]heldCopy)}}
+	var err error
+	if sh.faulted, err = prefetch.ByName(p.cfg.Prefetch); err != nil {
+		return nil, err
+	}
+	sh.upgraded, err = prefetch.ByName(p.cfg.Prefetch)
+	return sh, err
+}
+
 func (c *Config) check() error {
+	if c.Prefetch == "" {
+		c.Prefetch = prefetch.Default
+	}
 	if c.Policy == "" {
 		c.Policy = policy.Default
 	}

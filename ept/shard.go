@@ -6,6 +6,7 @@ import (
 
 	"splitvm/ept/excache"
 	"splitvm/ept/policy"
+	"splitvm/ept/prefetch"
 	"splitvm/ept/uffd"
 )
 
@@ -18,8 +19,9 @@ type shard struct {
 
 	mu       sync.Mutex
 	policy   policy.Policy
-	held     map[excache.Line]*frame // copies of the lines in state Held
-	heldFIFO []excache.Line          // oldest first, with stale ones
+	faulted  prefetch.Prefetcher // from faults on lines that are not mapped
+	upgraded prefetch.Prefetcher // from first writes to clean lines
+	held     held
 }
 
 // step moves a line, and tells the policy. Preconditions: sh.mu is held.
@@ -47,39 +49,4 @@ func (sh *shard) stepOne(l excache.Line, ev excache.Event, why policy.Origin) ex
 		sh.pager.broken(err)
 	}
 	return do
-}
-
-// hold keeps f as the copy of a line that goes to Held. Preconditions: sh.mu is held.
-func (sh *shard) hold(l excache.Line, f *frame) {
-	sh.held[l] = f
-	sh.heldFIFO = append(sh.heldFIFO, l)
-}
-
-// unhold takes the copy of a line that leaves Held. Preconditions: sh.mu is held.
-func (sh *shard) unhold(l excache.Line) *frame {
-	f := sh.held[l]
-	delete(sh.held, l)
-	return f
-}
-
-// reclaim gives up the oldest held copies until n are given up or keep are left.
-// It returns how many it gave up; their credits are now the caller's.
-func (sh *shard) reclaim(n, keep int) int {
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	given := 0
-	for given < n && len(sh.held) > keep && len(sh.heldFIFO) > 0 {
-		l := sh.heldFIFO[0]
-		sh.heldFIFO = sh.heldFIFO[1:]
-		do, err := sh.step(l, excache.Reclaim, policy.Demand)
-		if err != nil {
-			sh.pager.broken(err)
-			return given
-		}
-		if do.Has(excache.DropCopy) {
-			sh.unhold(l).free()
-			given++
-		}
-	}
-	return given
 }

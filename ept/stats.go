@@ -14,8 +14,9 @@ type stats struct {
 
 	Batches, Foreign, Starved, NoMemory, ReadErrors, WriteErrors atomic.Uint64
 	Evicted, WrittenBack, ZeroLines, Hot, WriteMessages          atomic.Uint64
+	Ahead, AheadZero, AheadFailed, Opened, MarksUsed, MarksLost  atomic.Uint64
 
-	Queue, Wire, Install, Miss, Minor, WriteBack Histogram
+	Queue, Wire, WireAhead, Install, Miss, Minor, WriteBack Histogram
 }
 
 // count classifies a fault by the state that it found.
@@ -149,8 +150,16 @@ type Stats struct {
 	Hot           uint64 `json:"lines_hot"` // written to while they were leaving
 	WriteMessages uint64 `json:"write_messages"`
 
+	Ahead       uint64 `json:"lines_ahead"`        // fetched before they were asked for
+	AheadZero   uint64 `json:"lines_ahead_zero"`   // likewise, filled with zeroes
+	AheadFailed uint64 `json:"lines_ahead_failed"` // given up: no frame, or the READ failed
+	Opened      uint64 `json:"lines_opened_ahead"` // made writable before they were written to
+	MarksUsed   uint64 `json:"marks_used"`         // prefetches that the guest came for
+	MarksLost   uint64 `json:"marks_lost"`         // and those that it didn't
+
 	Queue     Quantiles `json:"queue"`      // event read to step done
 	Wire      Quantiles `json:"wire"`       // READ sent to payload there
+	WireAhead Quantiles `json:"wire_ahead"` // likewise, of READs ahead
 	Install   Quantiles `json:"install"`    // payload there to vCPU woken: copy, map, wake
 	Miss      Quantiles `json:"miss"`       // event read to vCPU woken
 	Minor     Quantiles `json:"minor"`      // likewise, without a message
@@ -171,6 +180,8 @@ func (p *Pager) Stats() Stats {
 		Batches: s.Batches.Load(), Starved: s.Starved.Load(), NoMemory: s.NoMemory.Load(),
 		ReadErrors: s.ReadErrors.Load(), WriteErrors: s.WriteErrors.Load(), Evicted: s.Evicted.Load(),
 		WrittenBack: s.WrittenBack.Load(), ZeroLines: s.ZeroLines.Load(), Hot: s.Hot.Load(), WriteMessages: s.WriteMessages.Load(),
-		Queue: q(&s.Queue), Wire: q(&s.Wire), Install: q(&s.Install), Miss: q(&s.Miss), Minor: q(&s.Minor), WriteBack: q(&s.WriteBack),
+		Ahead: s.Ahead.Load(), AheadZero: s.AheadZero.Load(), AheadFailed: s.AheadFailed.Load(), Opened: s.Opened.Load(),
+		MarksUsed: s.MarksUsed.Load(), MarksLost: s.MarksLost.Load(),
+		Queue: q(&s.Queue), Wire: q(&s.Wire), WireAhead: q(&s.WireAhead), Install: q(&s.Install), Miss: q(&s.Miss), Minor: q(&s.Minor), WriteBack: q(&s.WriteBack),
 	}
 }

@@ -7,9 +7,9 @@ import (
 )
 
 // Monitor is a memory monitor as the pager sees it: requests that are started and
-// report their end, so that one thread can have many under way. The memory of
-// a request belongs to the monitor until done is called, and is never touched
-// afterwards, however late an answer comes.
+// report their end, so that one thread can have many under way. The runs and the
+// memory of a request belong to the monitor until done is called, and are never
+// touched afterwards, however late an answer comes.
 //
 // Done is called exactly once, in bounded time (the monitor has a deadline for
 // each request), on a thread of the monitor's or before Start… returns. It
@@ -17,9 +17,10 @@ import (
 // or Disconnected may have been executed, but will not be executed later
 // than a request that is started after its done was called.
 type Monitor interface {
-	// StartRead reads the run into mem. Urgent: a vCPU waits for it. Lines in the
-	// absent set hold nothing, and their memory was not touched.
-	StartRead(urgent bool, at remote.Owned, r remote.Run, mem []byte, done ReadDone)
+	// StartRead reads the lines of runs, at most remote.MaxBatch, into mem, back to
+	// back. Urgent: a vCPU waits for it. Lines in the absent set (by their position)
+	// hold nothing, and their memory was not touched.
+	StartRead(urgent bool, at remote.Owned, runs []remote.Run, mem []byte, done ReadDone)
 
 	// StartWrite writes the lines of runs, at most remote.MaxBatch. Mem has their
 	// contents back to back.

@@ -34,7 +34,7 @@ type Spec struct {
 	Deadline    time.Duration
 	Session     uint64
 
-	Work     string // verify, pass, random, chase
+	Work     string // verify, pass, random, miss
 	Threads  int
 	Ops      int           // verify: accesses of each thread; random: accesses
 	Duration time.Duration // verify: instead of Ops
@@ -45,6 +45,7 @@ type Spec struct {
 	Resize    []uint64      // verify: sizes to go through, one each Every
 	Every     time.Duration // verify: between resizes
 	KillEvery time.Duration // verify: mean time between SIGKILLs of the pager
+	Local     bool          // memory is ordinary memory
 	Launch    bool          // start pagers of its own; else there is one on descriptor 3
 }
 
@@ -68,6 +69,9 @@ func Main(m *testing.M) {
 	if os.Getenv(pagerVariable) != "" {
 		runtime.GOMAXPROCS(runtime.NumCPU() + 16)
 		os.Exit(servePager())
+	}
+	if what := os.Getenv(floorVariable); what != "" {
+		os.Exit(runFloor(what))
 	}
 	if raw := os.Getenv(specVariable); raw != "" {
 		var s Spec

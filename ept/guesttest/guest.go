@@ -51,6 +51,9 @@ func (g *guest) serve() error {
 	if g.mem, err = unix.Mmap(fd, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
 		return err
 	}
+	if g.Local {
+		return g.work(nil)
+	}
 	h, err := handoff.NewGuest(file, g.attach(uint64(size)))
 	if err != nil {
 		return err
@@ -115,6 +118,8 @@ func (g *guest) work(k *handoff.Keeper) error {
 		return g.verify(k)
 	case "pass":
 		return g.pass()
+	case "miss":
+		return g.miss(context.Background(), k.Resize)
 	case "random":
 		return g.random()
 	}

@@ -38,10 +38,9 @@ var _ Peer = (*peer)(nil)
 // String implements ept.Monitor.
 func (p *peer) String() string { return p.addr }
 
-// call is a request with the memory for a single run.
+// call is a request with the memory for its list.
 type call struct {
 	client.Request
-	run   [1]remote.Run
 	mem   [1][]byte
 	read  ept.ReadDone
 	write ept.WriteDone
@@ -50,10 +49,10 @@ type call struct {
 var calls = sync.Pool{New: func() any { return new(call) }}
 
 // StartRead implements ept.Monitor.
-func (p *peer) StartRead(urgent bool, at remote.Owned, r remote.Run, mem []byte, done ept.ReadDone) {
+func (p *peer) StartRead(urgent bool, at remote.Owned, runs []remote.Run, mem []byte, done ept.ReadDone) {
 	c := calls.Get().(*call)
-	c.run[0], c.mem[0], c.read = r, mem, done
-	c.Op, c.Class, c.At, c.Runs, c.Mem = wire.Read, wire.Bulk, at, c.run[:], c.mem[:]
+	c.mem[0], c.read = mem, done
+	c.Op, c.Class, c.At, c.Runs, c.Mem = wire.Read, wire.Bulk, at, runs, c.mem[:]
 	if urgent {
 		c.Class = wire.Demand
 	}

@@ -78,7 +78,7 @@ func (v *vnode) start(ctx context.Context, a *Attach, dialer Dialer) error {
 		return err
 	}
 	cfg := ept.Config{Layout: a.Layout, Table: v.table, TableFile: v.fds[1], Memory: v.fds[0],
-		Capacity: a.Capacity, Policy: a.Policy, Deadline: time.Duration(a.DeadlineN)}
+		Capacity: a.Capacity, Policy: a.Policy, Prefetch: a.Prefetch, Deadline: time.Duration(a.DeadlineN)}
 	for _, fd := range v.fds[2:] {
 		f, err := uffd.FromFD(fd)
 		if err != nil {

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"runtime"
 	"testing"
 	"time"
 
@@ -17,33 +16,7 @@ import (
 	"splitvm/ept/guesttest"
 	"splitvm/ept/handoff"
 	"splitvm/integration/require"
-	"splitvm/monitors/memory"
-	"splitvm/remote/server"
-	"splitvm/remote/transport"
-	"splitvm/remote/wire"
 )
-
-func TestMain(m *testing.M) {
-	runtime.GOMAXPROCS(runtime.NumCPU() + 16)
-	guesttest.Main(m)
-}
-
-// startMonitor starts a memory monitor in this process and returns its address.
-func startMonitor(t testing.TB, size uint64) string {
-	t.Helper()
-	store, err := memory.NewStore(memory.StoreConfig{Mem: size})
-	if err != nil {
-		t.Fatal(err)
-	}
-	srv := server.New(server.Config{Store: store, Options: wire.OptSums, Log: slog.New(slog.DiscardHandler)})
-	l, err := transport.Listen("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	go srv.Serve(l)
-	t.Cleanup(func() { srv.Close() })
-	return l.Addr().String()
-}
 
 // pair returns two ends of a unix socket: one for Serve, one for the guest.
 func pair(t testing.TB) (*net.UnixConn, *os.File) {
