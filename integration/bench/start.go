@@ -106,11 +106,24 @@ func (s *starter) guest(ctx context.Context) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
+	gone := make(chan error, 1)
+	go func() {
+		err := cmd.Wait()
+		serial.SetReadDeadline(begin) // there is nothing to wait for any more
+		gone <- err
+	}()
 	err = s.greeted(serial, begin)
 	if err == nil {
 		err = s.weigh(cmd.Process.Pid)
 	}
-	return errors.Join(err, s.stop(cmd, &complaint, err == nil))
+	if err != nil {
+		cmd.Process.Kill()
+		return errors.Join(err, fmt.Errorf("splitvm run: %w: %s", <-gone, complaint.String()))
+	}
+	if err := s.stop(cmd, gone); err != nil {
+		return fmt.Errorf("%w: %s", err, complaint.String())
+	}
+	return nil
 }
 
 func (s *starter) greeted(serial *os.File, begin time.Time) error {
@@ -135,24 +148,18 @@ func (s *starter) weigh(pid int) error {
 	return nil
 }
 
-// stop ends the process with SIGTERM, of which it dies in order; if it is in
-// trouble, by force.
-func (s *starter) stop(cmd *exec.Cmd, complaint *tail, healthy bool) error {
+// stop ends the process with SIGTERM, of which it dies in order.
+func (s *starter) stop(cmd *exec.Cmd, gone <-chan error) error {
 	begin := time.Now()
-	if !healthy {
-		cmd.Process.Kill()
-		cmd.Wait()
-		return fmt.Errorf("splitvm said: %s", complaint.String())
-	}
 	if err := cmd.Process.Signal(unix.SIGTERM); err != nil {
 		return err
 	}
 	force := time.AfterFunc(s.cfg.Patience, func() { cmd.Process.Kill() })
 	defer force.Stop()
-	err := cmd.Wait()
+	err := <-gone
 	s.stopped = append(s.stopped, milliseconds(time.Since(begin)))
 	if code := cmd.ProcessState.ExitCode(); code != 128+int(unix.SIGTERM) {
-		return fmt.Errorf("splitvm run: %w, exit status %d after SIGTERM; it said: %s", err, code, complaint.String())
+		return fmt.Errorf("splitvm run: %w, exit status %d after SIGTERM", err, code)
 	}
 	return nil
 }
