@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"strings"
 	"syscall"
 
@@ -26,11 +25,11 @@ func runCommand(c cmdline.Command, host *hostLink) report.Message {
 		logError(err)
 		return report.Failure(exitCode(err), err.Error())
 	}
-	stop := forwardSignals(pid)
-	defer stop()
-	if host.port != nil {
-		go host.requests(func(sig unix.Signal) { send(pid, sig) }) // ends with the guest
+	stop, err := forwardSignals(pid, host)
+	if err != nil {
+		return fail(err)
 	}
+	defer stop()
 	status, err := reap(pid)
 	switch {
 	case err != nil:
@@ -143,46 +142,6 @@ func lookPath(program, dir string, env []string) (string, error) {
 		found = unix.EACCES
 	}
 	return "", fmt.Errorf("%s in PATH=%s: %w", program, path, found)
-}
-
-// forwarded are the signals that reach a process 1 from inside the guest and
-// are meant for the command: the kernel's own Ctrl-Alt-Del (SIGINT) and power
-// failure among them.
-var forwarded = []os.Signal{
-	unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2, unix.SIGCONT, unix.SIGWINCH, unix.SIGPWR,
-}
-
-// forwardSignals passes this process's signals on to the command until it is
-// stopped, which waits for the last to be passed on.
-func forwardSignals(pid int) (stop func()) {
-	if err := unix.Reboot(unix.LINUX_REBOOT_CMD_CAD_OFF); err != nil {
-		logError(fmt.Errorf("have Ctrl-Alt-Del sent as a signal: %w", err))
-	}
-	signals := make(chan os.Signal, 16)
-	done := make(chan struct{})
-	signal.Notify(signals, forwarded...)
-	go func() {
-		defer close(done)
-		for s := range signals {
-			send(pid, s.(unix.Signal))
-		}
-	}()
-	return func() {
-		signal.Stop(signals)
-		close(signals)
-		<-done
-	}
-}
-
-// send sends a signal to the command. Power failure is told as SIGTERM, which
-// programs know.
-func send(pid int, sig unix.Signal) {
-	if sig == unix.SIGPWR {
-		sig = unix.SIGTERM
-	}
-	if err := unix.Kill(pid, sig); err != nil {
-		logf("send the command signal %d: %v", sig, err)
-	}
 }
 
 // reap waits for every process until the one with the id ends. There is no other

@@ -47,10 +47,8 @@ func (h *hostLink) open() {
 func (h *hostLink) tell(m report.Message) {
 	h.open()
 	if h.port != nil {
-		err := h.port.SetWriteDeadline(time.Now().Add(tellWait))
-		if err == nil {
-			_, err = h.port.Write(report.Encode(m))
-		}
+		_ = h.port.SetWriteDeadline(time.Now().Add(tellWait)) // it can't be: the write is tried all the same
+		_, err := h.port.Write(report.Encode(m))
 		if err == nil {
 			return
 		}
@@ -64,9 +62,12 @@ func (h *hostLink) tell(m report.Message) {
 	}
 }
 
-// requests calls kill for every signal that the host asks for, until the port
-// is closed.
+// requests calls kill for every signal that the host asks for, until the host
+// closes the port or stopRequests is called.
 func (h *hostLink) requests(kill func(unix.Signal)) {
+	if h.port == nil || h.port.SetReadDeadline(time.Time{}) != nil {
+		return // no port, or one that stopRequests could not stop
+	}
 	lines := bufio.NewScanner(h.port)
 	lines.Buffer(nil, report.MaxLine)
 	for lines.Scan() {
@@ -77,6 +78,14 @@ func (h *hostLink) requests(kill func(unix.Signal)) {
 		}
 		kill(unix.Signal(sig))
 	}
+}
+
+// stopRequests ends requests, now or as soon as it is called.
+func (h *hostLink) stopRequests() {
+	if h.port == nil {
+		return
+	}
+	_ = h.port.SetReadDeadline(time.Unix(1, 0)) // it can't be: then requests has returned already
 }
 
 var errNoPort = errors.New("no virtio console has such a port")

@@ -15,8 +15,8 @@
 //
 // There is one goroutine that does the steps in order and then waits for
 // processes; beside it one that forwards signals and one that reads the host's
-// requests, both for as long as the command runs. Nothing that they share needs
-// a lock: the command's process id is set before they start.
+// requests, both for as long as the command runs. They share nothing that
+// changes, so that there are no locks.
 //
 // Failures never leave the guest hanging: each is told to the host and in the
 // kernel log, and the guest powers off.
