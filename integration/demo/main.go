@@ -1,0 +1,131 @@
+// Demo is what `make run` runs: Debian's kernel boots to a command's output
+// from a disk image built on the spot, first with its memory here and then at
+// memory monitors. Where KVM runs a guest's ring 0 natively that happens
+// directly on this machine, else inside the nested rig.
+package main
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"splitvm/integration/rig"
+	"splitvm/integration/rig/debs"
+	"splitvm/vmm/kvm"
+	"splitvm/vmm/probe"
+)
+
+//go:embed demo.sh
+var script string
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
+	err := run(ctx)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "make run:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) error {
+	why := whyNotHere(ctx)
+	if why == "" {
+		return here(ctx)
+	}
+	fmt.Printf("%s.\nSo the guests run inside the rig, an emulated machine with nested virtualization:\n"+
+		"slow, but on the same KVM interfaces as hardware.\n", why)
+	return inRig(ctx)
+}
+
+// whyNotHere says why Linux guests can't run on this machine's own KVM; empty
+// if they can.
+func whyNotHere(ctx context.Context) string {
+	sys, err := kvm.Open("/dev/kvm")
+	if err != nil {
+		return fmt.Sprintf("This machine has no usable KVM (%v)", err)
+	}
+	defer sys.Close()
+	speed, err := probe.Ring0(ctx, sys)
+	if err != nil {
+		return fmt.Sprintf("This machine's KVM does not run guests (%v)", err)
+	}
+	if speed.Emulated() {
+		return fmt.Sprintf("This machine's KVM emulates a guest's ring 0 at %.1f million instructions a second", speed.MIPS)
+	}
+	return ""
+}
+
+// here runs the script on this machine, with the kernel and busybox out of the
+// cache.
+func here(ctx context.Context) error {
+	cache, err := debs.Open("", os.Stderr)
+	if err != nil {
+		return err
+	}
+	kernel, err := cache.Kernel(ctx, debs.Linux612)
+	if err != nil {
+		return err
+	}
+	tools, err := cache.Tools(ctx)
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "splitvm-demo.")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	if err := tools.CopyTo(dir, "busybox"); err != nil {
+		return err
+	}
+	busybox, err := find(dir, "busybox")
+	if err != nil {
+		return err
+	}
+	splitvm, err := filepath.Abs("bin/splitvm")
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", script)
+	cmd.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/sbin:/usr/sbin", "SPLITVM="+splitvm,
+		"KERNEL="+kernel.BzImage, "MODULES="+kernel.Modules, "BUSYBOX="+busybox, "MKE2FS=mke2fs")
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.Cancel = func() error { return cmd.Process.Signal(unix.SIGTERM) }
+	return cmd.Run()
+}
+
+// find returns the path of the program below dir.
+func find(dir, name string) (path string, err error) {
+	err = filepath.WalkDir(dir, func(p string, d os.DirEntry, err error) error {
+		if err == nil && d.Name() == name && d.Type().IsRegular() {
+			path = p
+		}
+		return err
+	})
+	if err == nil && path == "" {
+		err = fmt.Errorf("no %s in %s", name, dir)
+	}
+	return path, err
+}
+
+// inRig boots the rig and runs the script in it.
+func inRig(ctx context.Context) (err error) {
+	m, err := rig.StartWithSplitvm(ctx, rig.Options{}, "bin/splitvm")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, m.Close()) }()
+	parts := "SPLITVM=splitvm KERNEL=/kernels/6.12/bzImage MKE2FS=mkfs.ext4\n" +
+		"MODULES=$(ls -d /kernels/6.12/lib/modules/*) BUSYBOX=$(readlink -f $(which busybox))\n"
+	cmd := rig.Shell(parts + script)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	return m.Run(ctx, cmd)
+}
