@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"log/slog"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -23,7 +24,9 @@ import (
 	"splitvm/vmm/virtio/block"
 	"splitvm/vmm/virtio/block/rawfile"
 	"splitvm/vmm/virtio/console"
+	"splitvm/vmm/virtio/net"
 	"splitvm/vmm/virtio/rng"
+	"splitvm/vmm/virtio/vsock"
 )
 
 const (
@@ -54,6 +57,8 @@ type rack struct {
 	*pc.Machine
 	mem      *memory.Memory
 	terminal *console.Device
+	nic      *net.Device
+	sockets  *vsock.Device
 	outside  outside
 	closers  []func() error
 }
@@ -74,16 +79,16 @@ func newMachine(t testing.TB, sys *kvm.System, program bare.Program, seed uint64
 	must(t, err)
 	plan.Entries[0].TR.Base, plan.Entries[0].TR.Limit = uint64(layout.ZeroPage), 0x2067
 	r.Machine, err = pc.New(pc.Config{
-		System: sys, Map: ram, Memory: r.mem, VCPUs: 1, Plan: plan, Devices: r.devices(t), Packed: packed, Log: log,
+		System: sys, Map: ram, Memory: r.mem, VCPUs: 1, Plan: plan, Devices: r.devices(t, seed, log), Packed: packed, Log: log,
 	})
 	must(t, err)
 	must(t, r.VM.Ports.Add(bare.PortMark, 4, nothing{}))
 	must(t, r.VM.Ports.Add(bare.PortExit, 4, exit{r.VM}))
-	r.outside.begin(seed, r, r.terminal)
+	r.outside.begin(seed, r)
 	return r
 }
 
-func (r *rack) devices(t testing.TB) []virtio.Device {
+func (r *rack) devices(t testing.TB, seed uint64, log *slog.Logger) []virtio.Device {
 	t.Helper()
 	scratch := filepath.Join(t.TempDir(), "disk")
 	must(t, os.WriteFile(scratch, nil, 0o600))
@@ -98,7 +103,14 @@ func (r *rack) devices(t testing.TB) []virtio.Device {
 	r.terminal, err = console.New(console.Config{Ports: []console.Port{{Name: "console", Console: true}, {Name: "results"}}})
 	must(t, err)
 	r.closers = append(r.closers, r.terminal.Close)
-	return []virtio.Device{disk, entropy, r.terminal}
+	cable := newWire(t, rand.New(rand.NewPCG(seed, 3)))
+	r.closers = append(r.closers, cable.Close)
+	r.nic, err = net.New(net.Config{Backend: cable, MTU: 1500, Log: log})
+	must(t, err)
+	r.sockets, err = vsock.New(vsock.Config{CID: 3, Log: log})
+	must(t, err)
+	r.closers = append(r.closers, r.sockets.Close)
+	return []virtio.Device{disk, entropy, r.terminal, r.nic, r.sockets}
 }
 
 // close takes the machine apart within a time that only a hang exceeds.
