@@ -9,6 +9,7 @@ func commands() []*cli.Command {
 		resizeCommand(),
 		monitorCommand(),
 		pagerCommand(),
+		benchCommand(),
 		doctorCommand(),
 		syscallsCommand(),
 	}

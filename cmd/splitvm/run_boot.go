@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"fmt"
 	"io"
 	"os"
@@ -18,13 +19,17 @@ import (
 	"splitvm/vmm/pc"
 )
 
+// seedSize is what the guest's random number generator starts with, in bytes.
+const seedSize = 32
+
 // planBoot reads the kernel's headers and makes command line and initrd.
 func (n *vnode) planBoot(context.Context) error {
 	kernel, size, err := n.open("kernel", n.o.kernel)
 	if err != nil {
 		return err
 	}
-	p := boot.Params{Memory: n.memMap, RSDP: pc.RSDP}
+	p := boot.Params{Memory: n.memMap, RSDP: pc.RSDP, Seed: make([]byte, seedSize)}
+	rand.Read(p.Seed)
 	config := n.guestConfig()
 	var extra []initramfs.File
 	if p.Cmdline, err = n.cmdline(config); err != nil && config.Command != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime/debug"
 
 	"splitvm/guest/boot"
 	"splitvm/guest/init/report"
@@ -89,15 +90,17 @@ func (n *vnode) openKVM(ctx context.Context) error {
 	}
 	n.system = sys
 	n.onClose(sys.Close)
-	speed, err := probe.Ring0(ctx, sys)
-	if err != nil {
-		return err
+	found := "is " + probe.Emulator()
+	if probe.Emulator() == "" {
+		speed, err := probe.Ring0(ctx, sys)
+		if err != nil || !speed.Emulated() {
+			return err
+		}
+		found = fmt.Sprintf("does %.1f million instructions a second", speed.MIPS)
 	}
-	if speed.Emulated() {
-		fmt.Fprintf(os.Stderr, "splitvm: warning: this host's KVM emulates a guest's ring 0 at %.1f million instructions a second.\n"+
-			"splitvm: a Linux kernel will need many minutes to boot, if it boots at all. Use a host with hardware\n"+
-			"splitvm: virtualization, or `make rig-shell`, a shell on an emulated one with everything in place.\n", speed.MIPS)
-	}
+	fmt.Fprintf(os.Stderr, "splitvm: warning: this host's KVM emulates a guest's ring 0 (it %s).\n"+
+		"splitvm: a Linux kernel will need many minutes to boot, if it boots at all. Use a host with hardware\n"+
+		"splitvm: virtualization, or `make rig-shell`, a shell on an emulated one with everything in place.\n", found)
 	return nil
 }
 
@@ -115,6 +118,7 @@ func (n *vnode) makeMachine(context.Context) error {
 	}
 	n.machine = m
 	n.onClose(m.Close)
+	debug.FreeOSMemory() // what decompressing the kernel took
 	return m.VM.Ports.Add(report.IOPort, 2, ioPort{n.io})
 }
 

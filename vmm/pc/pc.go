@@ -106,12 +106,21 @@ func (m *Machine) tables() error {
 // tell it to the guest.
 const RSDP = layout.ACPITables
 
-// start gives vCPU 0 its entry state; the others wait for their start-up IPI.
+// start sets what firmware sets on every vCPU, and puts those into their entry
+// state that have one; the others wait for their start-up IPI.
 func (m *Machine) start(index int, v *kvm.VCPU) error {
-	if index != 0 {
+	for _, r := range boot.LinuxMSRs() {
+		if err := v.SetMSRs(kvm.MSR{Index: r.Index, Value: r.Value}); err != nil {
+			return err
+		}
+	}
+	if index >= len(m.cfg.Plan.Entries) {
 		return nil
 	}
-	return vmm.Enter(v, m.cfg.Plan.Entries[0])
+	if err := v.SetMPState(gokvm.MPStateRunnable); err != nil {
+		return err
+	}
+	return vmm.Enter(v, m.cfg.Plan.Entries[index])
 }
 
 // fixed adds the hardware with fixed ports.
