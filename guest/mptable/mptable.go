@@ -29,7 +29,7 @@ const (
 	pointerChecksum = 10
 	headerLength    = 4
 	headerChecksum  = 7
-	headerProduct   = 16
+	headerOEM       = 8
 	headerCount     = 34
 )
 
@@ -108,7 +108,7 @@ func table(g []byte, cpus int) []byte {
 	b = append(b, entryLocalInterrupt, interruptExternal, 0, 0, isaBus, 0, 0, 0) // 8259s at LINT0 of CPU 0
 	b = append(b, entryLocalInterrupt, interruptNMI, 0, 0, isaBus, 0, allLocalAPICs, 1)
 	count += 2
-	copy(b[headerProduct:], "splitvm     ")
+	copy(b[headerOEM:], "SPLITVM splitvm     ") // OEM and product id
 	binary.LittleEndian.PutUint16(b[headerCount:], uint16(count))
 	binary.LittleEndian.PutUint16(b[headerLength:], uint16(len(b)))
 	seal(b, headerChecksum)
