@@ -9,6 +9,7 @@ import (
 	"splitvm/vmm/virtio/block/rawfile"
 	virtionet "splitvm/vmm/virtio/net"
 	"splitvm/vmm/virtio/rng"
+	"splitvm/vmm/virtio/vsock"
 )
 
 // openDisks opens and locks the disks; the first is the guest's /dev/vda.
@@ -50,6 +51,23 @@ func (n *vnode) openNets(context.Context) error {
 		}
 		n.devices = append(n.devices, dev)
 	}
+	return nil
+}
+
+// guestCID is a guest's address on its own vsock; nobody else is on it.
+const guestCID = 3
+
+// openVsock makes the socket through which the host reaches the guest's ports.
+func (n *vnode) openVsock(context.Context) error {
+	if n.o.vsock == "" {
+		return nil
+	}
+	dev, err := vsock.New(vsock.Config{CID: guestCID, Path: n.o.vsock, Log: n.log})
+	if err != nil {
+		return err
+	}
+	n.onClose(dev.Close)
+	n.devices = append(n.devices, dev)
 	return nil
 }
 
