@@ -1,5 +1,7 @@
 package memory
 
+import "time"
+
 // MinHeadroom is for black-box tests.
 const MinHeadroom = minHeadroom
 
@@ -15,3 +17,5 @@ func (s *Store) FreeFrames() int {
 	defer s.slab.mu.Unlock()
 	return n + len(s.slab.warm) + len(s.slab.clean) + len(s.slab.meta) - int(s.slab.fresh)
 }
+
+func waitTick() { time.Sleep(5 * time.Millisecond) }

@@ -1,6 +1,7 @@
 package memory_test
 
 import (
+	"encoding/binary"
 	"io"
 	"log/slog"
 	"net"
@@ -117,4 +118,9 @@ var owned = remote.Owned{VRegion: 1, Epoch: 1}
 // header is a request for a run of the vRegion that tests use.
 func header(op wire.Op, id uint32, first, count int) wire.Header {
 	return wire.Header{Op: op, ID: id, Object: owned.VRegion, Epoch: owned.Epoch, Offset: uint64(first), Count: uint16(count)}
+}
+
+// fixSum makes the checksum of an encoded header right.
+func fixSum(b []byte) {
+	binary.LittleEndian.PutUint32(b[44:], wire.LineSum(b[:44]))
 }

@@ -10,12 +10,6 @@ import (
 	"splitvm/remote"
 )
 
-// Warm frames above warmMost are given back to the kernel, down to warmKeep.
-const (
-	warmMost = 8 << 10 // 32 MiB
-	warmKeep = 4 << 10
-)
-
 // reclaimPause collects frees into larger batches: neighbours go back with one
 // system call, each of which interrupts every processor that runs this process.
 const reclaimPause = 20 * time.Millisecond
@@ -42,9 +36,9 @@ func (s *slab) reclaim(ctx context.Context) {
 func (s *slab) release() {
 	s.mu.Lock()
 	var batch []frame
-	if len(s.warm) > warmMost {
+	if len(s.warm) > s.warmMost {
 		// The oldest: the newest are the ones in the processor's caches.
-		batch = slices.Clone(s.warm[:len(s.warm)-warmKeep])
+		batch = slices.Clone(s.warm[:len(s.warm)-s.warmKeep])
 		s.warm = append(s.warm[:0], s.warm[len(batch):]...)
 	}
 	s.mu.Unlock()

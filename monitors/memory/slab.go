@@ -29,6 +29,8 @@ type slab struct {
 	limit int64        // lines that may be held
 	held  atomic.Int64 // lines that are held, at most limit
 	kick  chan struct{}
+	// Warm frames above warmMost are given back to the kernel, down to warmKeep.
+	warmMost, warmKeep int
 
 	mu    sync.Mutex
 	fresh frame   // the frames from here on were never used; guarded by mu
@@ -54,7 +56,10 @@ func newSlab(limit int64, huge bool) (*slab, error) {
 	if err != nil {
 		return nil, fmt.Errorf("map %d MiB for lines: %w", total>>8, err)
 	}
-	s := &slab{mem: mem, meta: make([]frameMeta, total+1), limit: limit, fresh: 1, kick: make(chan struct{}, 1)}
+	s := &slab{
+		mem: mem, meta: make([]frameMeta, total+1), limit: limit, fresh: 1, kick: make(chan struct{}, 1),
+		warmMost: 8 << 10, warmKeep: 4 << 10, // 32 MiB and 16 MiB
+	}
 	// Guest memory has no business in a core dump. Refused only by a kernel
 	// without the feature.
 	unix.Madvise(mem, unix.MADV_DONTDUMP)
@@ -119,7 +124,7 @@ func (s *slab) free(f []frame) {
 	}
 	s.mu.Lock()
 	s.warm = append(s.warm, f...)
-	many := len(s.warm) > warmMost
+	many := len(s.warm) > s.warmMost
 	s.mu.Unlock()
 	if many {
 		select {

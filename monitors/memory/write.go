@@ -85,17 +85,16 @@ func (s *Store) Commit(at remote.Owned, runs []remote.Run, f *server.Filling) er
 		m.state.Store(state)
 	}
 	v, err := s.vregion(at.VRegion)
+	if err == nil {
+		err = s.swap(v, at.Epoch, runs, f)
+	}
 	if err != nil {
-		s.Abandon(f)
-		return err
+		for _, n := range f.Frames {
+			s.slab.meta[n].state.Store(0)
+		}
 	}
-	if err := s.swap(v, at.Epoch, runs, f); err != nil {
-		s.Abandon(f)
-		return err
-	}
-	s.slab.free(f.Frames)
-	f.Frames, f.Mem = f.Frames[:0], f.Mem[:0]
-	return nil
+	s.Abandon(f)
+	return err
 }
 
 // swap puts the frames into the index. Afterwards f.Frames are those that

@@ -11,6 +11,7 @@ import (
 // receiveBuffer is what run needs to receive.
 type receiveBuffer struct {
 	h    wire.Header
+	sum  wire.BodySum
 	fill [][]byte // memory of the lines that an answer has
 }
 
@@ -106,8 +107,7 @@ func (l *link) body(s *wire.Stream, r *Request) error {
 	if err != nil {
 		return err
 	}
-	var sum wire.BodySum
-	sum.Reset(meta)
+	l.in.sum.Reset(meta)
 	if err := s.Fill(mem); err != nil {
 		return err
 	}
@@ -115,11 +115,9 @@ func (l *link) body(s *wire.Stream, r *Request) error {
 		return nil
 	}
 	for _, m := range mem {
-		for ; len(m) > 0; m = m[remote.LineSize:] {
-			sum.AddLine(wire.LineSum(m[:remote.LineSize]))
-		}
+		l.in.sum.AddLines(m)
 	}
-	if sum.Sum() != h.Sum {
+	if l.in.sum.Sum() != h.Sum {
 		r.Err = remote.Corrupt
 	}
 	return nil

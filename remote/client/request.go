@@ -40,8 +40,8 @@ type Request struct {
 	Zero remote.LineSet
 
 	lines    int
-	sum      uint32 // body checksum of a request, if the client uses them
-	arg      uint64 // header's offset of control operations
+	sum      wire.BodySum // of the request's body, if the client uses them
+	arg      uint64       // header's offset of control operations
 	reply    wire.Header
 	body     []byte // answer's body of control operations
 	deadline time.Time
@@ -102,20 +102,15 @@ func (r *Request) prepare(c *Client, now time.Time) error {
 
 // checksum computes the body checksum of the request.
 func (r *Request) checksum() {
-	var head wire.Header
-	var meta [remote.MaxBatch * wire.RunSize]byte
-	var s wire.BodySum
+	r.sum.Reset(nil)
 	if len(r.Runs) > 0 {
-		s.Reset(head.PutRuns(r.Runs, meta[:]))
+		r.sum.ResetRuns(r.Runs)
 	}
 	if r.Op == wire.Write {
 		for _, m := range r.Mem {
-			for ; len(m) > 0; m = m[remote.LineSize:] {
-				s.AddLine(wire.LineSum(m[:remote.LineSize]))
-			}
+			r.sum.AddLines(m)
 		}
 	}
-	r.sum = s.Sum()
 }
 
 // list is a list of requests in order; guarded by link.mu.

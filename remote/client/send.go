@@ -51,7 +51,7 @@ func (b *sendBuffer) add(r *Request, sums bool) {
 	}
 	if sums && h.Length > 0 {
 		h.Flags |= wire.FlagSum
-		h.Sum = r.sum
+		h.Sum = r.sum.Sum()
 	}
 	head := b.heads[b.count*wire.HeaderSize:][:wire.HeaderSize]
 	b.count++

@@ -39,9 +39,8 @@ func (c *conn) answerMeta(body []byte) {
 	h := c.answerHeader(remote.OK)
 	h.Length = uint32(len(body))
 	if c.sums {
-		var s wire.BodySum
-		s.Reset(body)
-		h.Flags, h.Sum = wire.FlagSum, s.Sum()
+		c.sum.Reset(body)
+		h.Flags, h.Sum = wire.FlagSum, c.sum.Sum()
 	}
 	c.push(&h)
 	c.out.Add(body)

@@ -42,6 +42,7 @@ type conn struct {
 	h       wire.Header
 	runs    []remote.Run
 	filling Filling
+	sum     wire.BodySum
 
 	// Answers not sent yet.
 	out     *transport.Vec

@@ -45,9 +45,8 @@ func (c *conn) stat() {
 	h.Object, h.Epoch, h.Offset, h.Length = st.VRegion, st.Epoch, uint64(st.Lines), 8
 	body := binary.LittleEndian.AppendUint64(make([]byte, 0, 8), uint64(st.Held))
 	if c.sums {
-		var s wire.BodySum
-		s.Reset(body)
-		h.Flags, h.Sum = wire.FlagSum, s.Sum()
+		c.sum.Reset(body)
+		h.Flags, h.Sum = wire.FlagSum, c.sum.Sum()
 	}
 	c.push(&h)
 	c.out.Add(body)

@@ -37,9 +37,8 @@ func (c *conn) metaSum(meta []byte) error {
 	if c.h.Flags&wire.FlagSum == 0 {
 		return errNoSum
 	}
-	var s wire.BodySum
-	s.Reset(meta)
-	if s.Sum() != c.h.Sum {
+	c.sum.Reset(meta)
+	if c.sum.Sum() != c.h.Sum {
 		return remote.Corrupt
 	}
 	return nil
@@ -105,7 +104,7 @@ func (c *conn) answerLines(lines []Pinned) {
 	h.Length = uint32(len(meta) + held*remote.LineSize)
 	if c.sums {
 		h.Flags |= wire.FlagSum
-		h.Sum = linesSum(meta, lines)
+		h.Sum = c.linesSum(meta, lines)
 	}
 	c.push(&h)
 	c.out.Add(meta)
@@ -124,8 +123,8 @@ func (c *conn) bitmap(zero *remote.LineSet, lines int) []byte {
 	return b[:words*8]
 }
 
-func linesSum(meta []byte, lines []Pinned) uint32 {
-	var s wire.BodySum
+func (c *conn) linesSum(meta []byte, lines []Pinned) uint32 {
+	s := &c.sum
 	s.Reset(meta)
 	for i := range lines {
 		switch l := &lines[i]; {
@@ -150,8 +149,7 @@ func (c *conn) write() error {
 	if c.sums && c.h.Flags&wire.FlagSum == 0 {
 		return errNoSum
 	}
-	var sum wire.BodySum
-	sum.Reset(meta) // before the stream's buffer is used again
+	c.sum.Reset(meta) // before the stream's buffer is used again
 	store := c.server.cfg.Store
 	if err := store.Reserve(c.h.At(), c.runs, &c.filling); err != nil {
 		if skip := c.stream.Skip(lines * remote.LineSize); skip != nil {
@@ -164,7 +162,7 @@ func (c *conn) write() error {
 		store.Abandon(&c.filling)
 		return err
 	}
-	if c.sums && !c.fillingSum(sum) {
+	if c.sums && !c.fillingSum() {
 		store.Abandon(&c.filling)
 		c.answer(remote.Corrupt)
 		return nil
@@ -178,16 +176,16 @@ func (c *conn) write() error {
 }
 
 // fillingSum computes the checksums of what was received and compares.
-func (c *conn) fillingSum(sum wire.BodySum) bool {
+func (c *conn) fillingSum() bool {
 	f := &c.filling
 	f.Sums = f.Sums[:0]
 	for _, m := range f.Mem {
 		s := wire.LineSum(m)
 		f.Sums = append(f.Sums, s)
-		sum.AddLine(s)
+		c.sum.AddLine(s)
 	}
 	f.Summed = true
-	return sum.Sum() == c.h.Sum
+	return c.sum.Sum() == c.h.Sum
 }
 
 func (c *conn) discard() error {

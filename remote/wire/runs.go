@@ -17,17 +17,24 @@ var (
 // them. meta must have room for all of them; it returns the part in use.
 // The caller has checked that there are at most remote.MaxBatch.
 func (h *Header) PutRuns(runs []remote.Run, meta []byte) []byte {
-	if len(runs) == 1 && runs[0].Count <= math.MaxUint16 {
+	if inHeader(runs) {
 		h.Offset, h.Count = uint64(runs[0].First), uint16(runs[0].Count)
 		return meta[:0]
 	}
 	h.Flags |= FlagRuns
 	h.Count = uint16(len(runs))
 	for i, r := range runs {
-		binary.LittleEndian.PutUint32(meta[i*RunSize:], uint32(r.First))
-		binary.LittleEndian.PutUint32(meta[i*RunSize+4:], r.Count)
+		putRun(meta[i*RunSize:], r)
 	}
 	return meta[:len(runs)*RunSize]
+}
+
+// inHeader tells whether runs go into the header.
+func inHeader(runs []remote.Run) bool { return len(runs) == 1 && runs[0].Count <= math.MaxUint16 }
+
+func putRun(b []byte, r remote.Run) {
+	binary.LittleEndian.PutUint32(b, uint32(r.First))
+	binary.LittleEndian.PutUint32(b[4:], r.Count)
 }
 
 // RunBytes returns how many bytes of meta the runs of a request take. An error

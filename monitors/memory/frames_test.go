@@ -1,0 +1,238 @@
+package memory
+
+import (
+	"bytes"
+	"context"
+	"math/rand/v2"
+	"sync"
+	"testing"
+
+	"splitvm/remote"
+	"splitvm/remote/server"
+)
+
+func openStore(t *testing.T, lines int) *Store {
+	t.Helper()
+	s, err := NewStore(StoreConfig{Mem: uint64(lines) * remote.LineSize})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+// where says where each frame is. No call may be under way.
+func (s *Store) where(t *testing.T) []string {
+	t.Helper()
+	at := make([]string, len(s.slab.meta))
+	put := func(f frame, place string, refs uint32) {
+		if at[f] != "" {
+			t.Fatalf("frame %d is %s and %s", f, at[f], place)
+		}
+		at[f] = place
+		if got := s.slab.meta[f].state.Load() &^ summed; got != refs {
+			t.Fatalf("frame %d is %s and has %d references", f, place, got)
+		}
+	}
+	held := 0
+	for _, v := range *s.vregions.Load() {
+		inIndex := uint32(0)
+		for l := range remote.Line(v.lines) {
+			if f := v.at(l); f != 0 {
+				put(f, "held", 1)
+				inIndex++
+			}
+		}
+		if inIndex != v.held {
+			t.Fatalf("%v holds %d lines and says %d", v.id, inIndex, v.held)
+		}
+		held += int(inIndex)
+		for _, f := range v.spare {
+			put(f, "spare", 0)
+		}
+	}
+	if int64(held) != s.Held() {
+		t.Fatalf("%d lines are held, the store says %d", held, s.Held())
+	}
+	for _, f := range s.slab.warm {
+		put(f, "warm", 0)
+	}
+	for _, f := range s.slab.clean {
+		put(f, "clean", 0)
+	}
+	for f := s.slab.fresh; int(f) < len(s.slab.meta); f++ {
+		put(f, "fresh", 0)
+	}
+	for f := 1; f < len(at); f++ {
+		if at[f] == "" {
+			t.Fatalf("frame %d is nowhere", f)
+		}
+	}
+	return at
+}
+
+// exerciser does random operations on two vRegions, as connections would.
+type exerciser struct {
+	s      *Store
+	rng    *rand.Rand
+	pinned []server.Pinned
+}
+
+func (e *exerciser) step() {
+	ctx := context.Background()
+	at := remote.Owned{VRegion: remote.VRegionID(1 + e.rng.IntN(2)), Epoch: 1}
+	first := e.rng.IntN(3000)
+	runs := []remote.Run{{First: remote.Line(first), Count: uint32(1 + e.rng.IntN(remote.MaxBatch))}}
+	switch e.rng.IntN(12) {
+	case 0:
+		if e.rng.IntN(20) == 0 {
+			e.s.Delete(ctx, at)
+		}
+	case 1, 2:
+		e.s.Create(ctx, at, 3000)
+	case 3, 4:
+		e.s.Discard(ctx, at, runs)
+	case 5, 6:
+		e.pinned, _ = e.s.Pin(at, runs, e.pinned)
+	case 7:
+		e.s.Unpin(e.pinned)
+		e.pinned = e.pinned[:0]
+	case 8:
+		e.s.slab.release()
+	default:
+		var f server.Filling
+		if e.s.Reserve(at, runs, &f) != nil {
+			return
+		}
+		for _, m := range f.Mem {
+			copy(m, bytes.Repeat([]byte{0xee}, remote.LineSize)) // secret
+		}
+		if e.rng.IntN(4) == 0 {
+			e.s.Abandon(&f)
+			return
+		}
+		e.s.Commit(at, runs, &f)
+	}
+}
+
+// Whatever is done at the same time, each frame is in one place in the end, and
+// what the slab gives out is zero.
+func TestFrames(t *testing.T) {
+	s := openStore(t, 2500)
+	s.slab.warmMost, s.slab.warmKeep = 300, 100
+	var wg sync.WaitGroup
+	for i := range 4 {
+		wg.Go(func() {
+			e := &exerciser{s: s, rng: rand.New(rand.NewPCG(uint64(i), 1))}
+			for range 1500 {
+				e.step()
+			}
+			s.Unpin(e.pinned)
+		})
+	}
+	wg.Wait()
+	s.slab.release()
+	places := map[string]int{}
+	for _, p := range s.where(t) {
+		places[p]++
+	}
+	t.Log(places)
+	free := places["warm"] + places["clean"] + places["fresh"]
+	all, ok := s.slab.take(nil, free)
+	if !ok {
+		t.Fatalf("%d frames are free and can't be taken", free)
+	}
+	for _, f := range all {
+		if line := s.slab.line(f); bytes.Count(line, []byte{0}) != len(line) {
+			t.Fatalf("frame %d has somebody's data", f)
+		}
+	}
+	if places["held"] == 0 || places["warm"] == 0 || places["clean"] == 0 {
+		t.Error("not all kinds of frames occurred: the test is too weak")
+	}
+}
+
+// Memory of discarded lines goes back to the kernel.
+func TestReclaim(t *testing.T) {
+	s := openStore(t, 64<<10)
+	at := remote.Owned{VRegion: 1, Epoch: 1}
+	if err := s.Create(t.Context(), at, 64<<10); err != nil {
+		t.Fatal(err)
+	}
+	mem := make([]byte, remote.MaxBatch*remote.LineSize)
+	for l := 0; l < 64<<10; l += remote.MaxBatch {
+		if err := s.WriteLines(t.Context(), at, []remote.Run{{First: remote.Line(l), Count: remote.MaxBatch}}, [][]byte{mem}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := s.slab.backed()
+	if err := s.Discard(t.Context(), at, []remote.Run{{Count: 60 << 10}}); err != nil {
+		t.Fatal(err)
+	}
+	for range 1000 {
+		if s.slab.backed() <= 4<<10+int64(s.slab.warmMost) {
+			break
+		}
+		waitTick()
+	}
+	if after := s.slab.backed(); after > 4<<10+int64(s.slab.warmMost) {
+		t.Errorf("%d frames are backed, were %d; 4096 are held", after, before)
+	}
+	s.where(t)
+}
+
+// With the memory of all vRegions' spares in one request's reach, it gets it.
+func TestSparesAreCollected(t *testing.T) {
+	s := openStore(t, 1000)
+	mem := make([]byte, remote.MaxBatch*remote.LineSize)
+	for id := range remote.VRegionID(12) { // 12 x 256 spares exceed the headroom
+		at := remote.Owned{VRegion: id, Epoch: 1}
+		if err := s.Create(t.Context(), at, 1000); err != nil {
+			t.Fatal(err)
+		}
+		run := []remote.Run{{Count: remote.MaxBatch}}
+		for range 2 {
+			if err := s.WriteLines(t.Context(), at, run, [][]byte{mem}); err != nil {
+				t.Fatalf("vRegion %d: %v", id, err)
+			}
+		}
+		if err := s.Discard(t.Context(), at, run); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.where(t)
+}
+
+func TestStoreSizes(t *testing.T) {
+	for _, mem := range []uint64{0, remote.LineSize - 1, 1 << 62} {
+		if s, err := NewStore(StoreConfig{Mem: mem}); err == nil {
+			s.Close()
+			t.Errorf("a store of %d bytes was made", mem)
+		}
+	}
+	s, err := NewStore(StoreConfig{Mem: 1 << 40}) // backed as it is used
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+}
+
+func TestHugeStore(t *testing.T) {
+	s, err := NewStore(StoreConfig{Mem: 64 << 20, Huge: true})
+	if err != nil {
+		t.Skip("needs transparent huge pages: ", err)
+	}
+	defer s.Close()
+	at := remote.Owned{VRegion: 1, Epoch: 1}
+	if err := s.Create(t.Context(), at, 1000); err != nil {
+		t.Fatal(err)
+	}
+	mem := bytes.Repeat([]byte{5}, remote.LineSize)
+	if err := s.WriteLines(t.Context(), at, []remote.Run{{First: 9, Count: 1}}, [][]byte{mem}); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, remote.LineSize)
+	if _, err := s.ReadLines(t.Context(), at, []remote.Run{{First: 9, Count: 1}}, [][]byte{got}); err != nil || !bytes.Equal(got, mem) {
+		t.Error(err)
+	}
+}
