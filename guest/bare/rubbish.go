@@ -32,6 +32,7 @@ const (
 	OpVector                      // read 16 bytes
 	OpStoreSeen                   // write Seen xor Value
 	OpOutSeen                     // write Seen xor Value to a port
+	OpZero                        // write Value&0xffff+1 zero bytes by one instruction
 	OpSpin                        // wait for Value&0xffff pauses
 )
 

@@ -67,6 +67,8 @@ dispatch:
 	CMPL AX, $const_OpOutSeen
 	JEQ out
 	XORQ R9, R10
+	CMPL AX, $const_OpZero
+	JEQ zero
 	MOVWLZX R10, CX
 	INCL CX
 spin:
@@ -207,6 +209,14 @@ copy:
 	INCL CX
 	CLD
 	REP; MOVSB
+	JMP again
+zero:
+	MOVQ BX, DI
+	MOVWLZX R10, CX
+	INCL CX
+	XORL AX, AX
+	CLD
+	REP; STOSB
 	JMP again
 vector:
 	MOVUPS (BX), X0

@@ -42,7 +42,7 @@ func (g *generator) drive(d *device) {
 		g.setUp(d)
 	}
 	for range 1 + g.IntN(8) {
-		queue := pick(g, 0, 0, 1, 1, 2, 3, g.IntN(maxQueues))
+		queue := pick(g, 0, 0, 1, 1, 1, 2, 3, 4, g.IntN(maxQueues))
 		g.request(d, queue)
 		if g.IntN(100) > g.wild {
 			continue
@@ -94,7 +94,7 @@ func (g *generator) setUpQueue(d *device, queue int) {
 	p := &progress{size: pick[uint64](g, 1, 2, 4, 8, 16, 16, 64, 64, 128, 256)}
 	g.rings[ring{d.slot, queue}] = p
 	at := stretch(d, queue)
-	g.op(bare.Op{Kind: bare.OpStore, Width: 8, Count: 1, Address: at + driverArea}) // index 0
+	g.op(bare.Op{Kind: bare.OpZero, Count: 1, Address: at, Value: indirectAt - 1})
 	g.store(2, d.common+regQueueSelect, uint64(queue))
 	size := p.size
 	if g.IntN(200) < g.wild {
@@ -194,9 +194,13 @@ type part struct {
 }
 
 // sensible writes a request that the device can do and returns the number of
-// descriptors; now and then one of its numbers is not sensible.
+// descriptors in the ring; now and then one of its numbers is not sensible.
 func (g *generator) sensible(d *device, queue int, p *progress, at, head uint64) int {
 	parts := g.parts(d, queue, at)
+	table, first, size := at, head, p.size
+	if g.one(6) {
+		table, first, size = at+indirectAt, 0, uint64(len(parts))
+	}
 	for i, part := range parts {
 		flags := uint64(0)
 		if part.write {
@@ -211,56 +215,14 @@ func (g *generator) sensible(d *device, queue int, p *progress, at, head uint64)
 		if g.IntN(1000) < g.wild {
 			part.at = g.address(d, queue)
 		}
-		slot := (head + uint64(i)) % p.size
-		g.write(at, slot, part.at, part.length, flags, (slot+1)%p.size, p)
+		slot := (first + uint64(i)) % size
+		g.write(table, slot, part.at, part.length, flags, (slot+1)%size, p)
 	}
-	return len(parts)
-}
-
-// Queues of a console with more than one port (virtio 1.2, 5.3.2).
-const consoleControlOut = 3
-
-// parts is what a driver of the device sends to the queue.
-func (g *generator) parts(d *device, queue int, at uint64) []part {
-	b := at + buffersAt
-	switch {
-	case d.virtio == 2: // block: type, sector; data; status
-		kind := pick[uint64](g, 0, 0, 1, 1, 4, 8, 11, 13)
-		g.store(8, b, kind)
-		g.store(8, b+8, uint64(g.IntN(8192)))
-		data := part{b + 0x200, pick[uint64](g, 512, 4096, 20, 16), kind == 0 || kind == 8}
-		if kind >= 11 {
-			g.store(8, data.at, uint64(g.IntN(8192)))
-			g.store(8, data.at+8, uint64(g.IntN(64))|uint64(g.IntN(2))<<32)
-			data.length = 16
-		}
-		if kind == 4 {
-			return []part{{b, 16, false}, {b + 0x100, 1, true}}
-		}
-		return []part{{b, 16, false}, data, {b + 0x100, 1, true}}
-	case d.virtio == 4 || queue%2 == 0: // something to fill
-		return []part{{b, 64, true}, {b + 0x200, uint64(1 + g.IntN(0x7000)), true}}
-	case d.virtio == 3 && queue == consoleControlOut:
-		g.store(8, b, uint64(g.IntN(3))|uint64(g.IntN(9))<<32|uint64(g.IntN(2))<<48)
-		return []part{{b, 8, false}}
-	case d.virtio == 19:
-		g.packet(b)
-		return []part{{b, 44, false}, {b + 0x200, uint64(g.IntN(4096)), false}}
+	if table == at {
+		return len(parts)
 	}
-	g.store(8, b, pick(g, 0, 0, g.Uint64())) // network header: flags, type, sizes
-	g.store(4, b+8, pick(g, 0, uint64(g.Uint32())))
-	return []part{{b, 12, false}, {b + 0x200, uint64(14 + g.IntN(1600)), false}}
-}
-
-// packet is a vsock header (virtio 1.2, 5.10.6): addresses, ports, length,
-// type, operation, flags, credit.
-func (g *generator) packet(b uint64) {
-	g.store(8, b, 3)
-	g.store(8, b+8, pick[uint64](g, 2, 2, 2, g.Uint64()))
-	g.store(8, b+16, uint64(g.IntN(4))<<32|uint64(g.IntN(4)))
-	g.store(8, b+24, pick(g, 0, uint64(g.IntN(4096)), uint64(g.Uint32()))|pick[uint64](g, 1, 1, 1, 2, 0)<<32|uint64(g.IntN(9))<<48)
-	g.store(8, b+32, pick(g, 0, uint64(g.IntN(4)))|uint64(g.IntN(1<<20))<<32)
-	g.store(4, b+40, uint64(g.IntN(1<<20)))
+	g.write(at, head, table, 16*size, flagIndirect, 0, p)
+	return 1
 }
 
 // write writes one descriptor; split and packed rings have it at the same

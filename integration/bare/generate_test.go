@@ -155,12 +155,12 @@ func (g *generator) memoryNoise() {
 	if g.mortal && g.one(3) {
 		p = pick(g, [2]uint64{0, ramSize - 1}, [2]uint64{uint64(layout.LAPICAddr), 0xff0}, [2]uint64{0, 0xffffffff})
 	}
-	kind := pick(g, bare.OpStore, bare.OpStore, bare.OpLoad, bare.OpLoad, bare.OpStoreSeen, bare.OpSwap, bare.OpVector, bare.OpCopy)
+	kind := pick(g, bare.OpStore, bare.OpStore, bare.OpLoad, bare.OpLoad, bare.OpStoreSeen, bare.OpSwap, bare.OpVector, bare.OpCopy, bare.OpZero)
 	count := 1 + g.IntN(30)
-	if kind == bare.OpCopy {
+	if kind == bare.OpCopy || kind == bare.OpZero {
 		count = 1
 	}
-	g.any(kind, p[0], p[1], count)
+	g.op(bare.Op{Kind: kind, Count: uint32(count), Address: p[0], AddressMask: p[1], ValueMask: ^uint64(0) >> 56 << (g.IntN(2) * 8)})
 }
 
 // enable lets a device decode memory and be master.

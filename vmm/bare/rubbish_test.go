@@ -25,6 +25,8 @@ func TestOps(t *testing.T) {
 		{Kind: bare.OpSwap, Width: 1, Count: 1, Address: at + 8, Value: 0x5a},
 		{Kind: bare.OpCopy, Count: 1, Address: at, Value: 15},
 		{Kind: bare.OpVector, Count: 1, Address: at},
+		{Kind: bare.OpStore, Width: 8, Count: 1, Address: at + 16, Value: ^uint64(0)},
+		{Kind: bare.OpZero, Count: 1, Address: at + 17, Value: 4},
 		{Kind: bare.OpSpin, Count: 3, Value: 10},
 		{Kind: bare.OpStore, Width: 0, Count: 1000, Address: at + 0x1000, AddressMask: 0xff8, ValueMask: ^uint64(0)},
 		{Kind: bare.OpStore, Width: 1, Count: 0, Address: at, Value: 1},
@@ -33,16 +35,16 @@ func TestOps(t *testing.T) {
 	s := Spec{Program: bare.Rubbish, Table: bare.TableBytes(ops), Params: []bare.Params{{Seed: 5, Table: bare.TablesAt, TableCount: uint64(len(ops))}}}
 	sys := system(t)
 	r := run(t, sys, m, s)
-	if got := r.VCPUs[0].Result.Accesses; got != 1010 {
-		t.Errorf("%d ops done, want 1010", got)
+	if got := r.VCPUs[0].Result.Accesses; got != 1012 {
+		t.Errorf("%d ops done, want 1012", got)
 	}
 	var got []uint64
-	for _, a := range []layout.GPA{at, at + 8, bare.ScratchAt, bare.ScratchAt + 8} {
+	for _, a := range []layout.GPA{at, at + 8, at + 16, bare.ScratchAt, bare.ScratchAt + 8} {
 		w, err := m.Load64(a)
 		must(t, err)
 		got = append(got, w)
 	}
-	want := []uint64{0x11223344aaaa7788, 1<<63 | 0xaaaa775a, 0x11223344aaaa7788, 1<<63 | 0xaaaa775a}
+	want := []uint64{0x11223344aaaa7788, 1<<63 | 0xaaaa775a, 0xffff_0000_0000_00ff, 0x11223344aaaa7788, 1<<63 | 0xaaaa775a}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
