@@ -28,6 +28,9 @@ type Config struct {
 	// MessageTimeout bounds the time that a peer may take to send a message
 	// that it has begun, and to take an answer. Default 10 s.
 	MessageTimeout time.Duration
+	// MaxConns bounds the connections; one costs a thread and about 100 KiB.
+	// Default 4096.
+	MaxConns int
 	// Spin is for how long a demand connection polls before it blocks.
 	Spin time.Duration
 	Log  *slog.Logger
@@ -54,6 +57,9 @@ type Server struct {
 func New(cfg Config) *Server {
 	if cfg.MessageTimeout == 0 {
 		cfg.MessageTimeout = 10 * time.Second
+	}
+	if cfg.MaxConns == 0 {
+		cfg.MaxConns = 4096
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
@@ -126,9 +132,12 @@ func (s *Server) accept(nc net.Conn) {
 func (s *Server) ServeConn(tc transport.Conn) {
 	c := newConn(s, tc)
 	s.mu.Lock()
-	if s.closed {
+	if full := len(s.conns) >= s.cfg.MaxConns; s.closed || full {
 		s.mu.Unlock()
 		tc.Close()
+		if full {
+			s.cfg.Log.Warn("connection refused: too many", "peer", tc.Peer(), "limit", s.cfg.MaxConns)
+		}
 		return
 	}
 	s.conns[c] = struct{}{}

@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 	"sync"
+	"time"
 
 	"splitvm/remote"
 	"splitvm/remote/wire"
@@ -16,13 +17,23 @@ import (
 //
 // A displaced connection is waited for without the lock. It ends soon: its
 // socket is shut down, and the store does not block.
+//
+// A session without connections is remembered for at least sessionMemory, which
+// is longer than a network keeps anything.
 type sessions struct {
-	mu sync.Mutex
-	of map[remote.SessionID]*session // guarded by mu
+	mu    sync.Mutex
+	of    map[remote.SessionID]*session // guarded by mu
+	sweep int                           // size at which to look for forgotten ones; guarded by mu
 }
+
+const (
+	sessionMemory = time.Hour
+	firstSweep    = 1024
+)
 
 type session struct {
 	incarnation uint64
+	left        time.Time // when a connection last left
 	slots       [wire.Classes]slot
 }
 
@@ -53,6 +64,7 @@ func (t *sessions) replace(c *conn) ([]*conn, error) {
 	g := c.greeting
 	s := t.of[g.Session]
 	if s == nil {
+		t.forget()
 		s = &session{incarnation: g.Incarnation}
 		t.of[g.Session] = s
 	}
@@ -89,4 +101,28 @@ func (t *sessions) leave(c *conn) {
 		return
 	}
 	s.slots[c.greeting.Class].conn = nil
+	s.left = time.Now()
+}
+
+// forget drops sessions that ended long ago, when there are many.
+// Preconditions: mu is held.
+func (t *sessions) forget() {
+	if len(t.of) < max(t.sweep, firstSweep) {
+		return
+	}
+	for id, s := range t.of {
+		if s.idle() && time.Since(s.left) > sessionMemory {
+			delete(t.of, id)
+		}
+	}
+	t.sweep = 2 * len(t.of)
+}
+
+func (s *session) idle() bool {
+	for i := range s.slots {
+		if s.slots[i].conn != nil {
+			return false
+		}
+	}
+	return true
 }
