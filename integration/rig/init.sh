@@ -37,6 +37,10 @@ for l in usr lib lib64 sbin kernels images; do ln -s "img/$l" "/$l"; done
 s=$(disk rig-scratch)
 [ -z "$s" ] || { mkdir -p /scratch && mount -t ext4 -o noatime "$s" /scratch; } || fail "no scratch disk"
 
+mkdir -p /etc
+echo root:x:0:0:root:/root:/bin/sh >/etc/passwd
+echo root:x:0: >/etc/group
+echo 127.0.0.1 localhost rig >/etc/hosts
 ifconfig lo 127.0.0.1 up
 hostname rig
 echo 1 >/proc/sys/vm/unprivileged_userfaultfd

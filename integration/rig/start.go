@@ -155,6 +155,10 @@ func (l *launch) start(ctx context.Context) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
+	for _, f := range l.give { // QEMU's alone from here on: its end is theirs
+		f.Close()
+	}
+	l.give = nil
 	console := l.o.Console
 	if console == nil {
 		console = io.Discard

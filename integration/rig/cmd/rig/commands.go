@@ -145,6 +145,8 @@ func testCommand() *cli.Command {
 			&cli.IntFlag{Name: "count", Value: 1, Usage: "run each so many times"},
 			&cli.DurationFlag{Name: "timeout", Value: 30 * time.Minute, Usage: "of all tests"},
 			&cli.BoolFlag{Name: "short", Usage: "as of go test"},
+			&cli.StringFlag{Name: "bench", Usage: "run the benchmarks that match `REGEXP`, and no tests unless --run names some"},
+			&cli.StringFlag{Name: "benchtime", Usage: "as of go test, such as 5x"},
 		),
 		Action: test,
 	}
@@ -158,6 +160,15 @@ func test(ctx context.Context, c *cli.Command) error {
 	t := rig.Tests{Package: c.String("package"), Run: c.String("run"), Count: int(c.Int("count")), Timeout: c.Duration("timeout"), Output: os.Stdout, Splitvm: c.String("splitvm"), Options: o}
 	if c.Bool("short") {
 		t.Args = append(t.Args, "-test.short")
+	}
+	if bench := c.String("bench"); bench != "" {
+		t.Args = append(t.Args, "-test.bench="+bench)
+		if t.Run == "" {
+			t.Run = "^$"
+		}
+	}
+	if n := c.String("benchtime"); n != "" {
+		t.Args = append(t.Args, "-test.benchtime="+n)
 	}
 	err = rig.RunTests(ctx, t)
 	verdict := "ok"
