@@ -24,6 +24,9 @@ for memory. Backends:
    local    all of it in memory
    floor    behind a userfaultfd, served with zero pages by another process:
             what no pager can be faster than
+   remote   at a memory monitor behind splitvm's pager, over loopback TCP;
+            remote+off, remote+s3fifo+majority, remote+checksums+2 choose a
+            prefetcher, an eviction policy, checksums, a number of monitors
    swap     the kernel's, to zram, under a memory cgroup (needs root; the host is
             left as it was)
 
@@ -32,6 +35,7 @@ take turns within each round; ratios are to the same round's.
 
 Examples:
    splitvm bench micro --backend local,floor --pattern random --cache 50 --rounds 5
+   splitvm bench micro --backend floor,remote+off,remote+majority --pattern sequential
    splitvm bench micro --working-set 256M --vcpus 1,2,4 --plot micro.svg
    splitvm bench micro -o json > micro.json`
 
@@ -41,7 +45,7 @@ func benchMicroCommand() *cli.Command {
 		Usage:       "what a guest's memory accesses cost by where its memory is",
 		Description: benchMicroDescription,
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "backend", Value: "local,floor,swap", Usage: "`LIST` of backends"},
+			&cli.StringFlag{Name: "backend", Value: "local,floor,remote,swap", Usage: "`LIST` of backends"},
 			&cli.StringFlag{Name: "pattern", Value: "random,zipf,sequential,stride,chase,stream,first", Usage: "`LIST` of orders of accesses"},
 			&cli.StringFlag{Name: "writes", Value: "50", Usage: "`LIST` of shares of writes, in percent"},
 			&cli.StringFlag{Name: "vcpus", Value: "1", Usage: "`LIST` of numbers of vCPUs"},
@@ -144,6 +148,9 @@ func numbers(s string, low, top int) ([]int, error) {
 
 // benchParts runs the parts of a benchmark as processes of this executable.
 func benchParts(ctx context.Context, role string) *exec.Cmd {
+	if role == micro.RolePager {
+		return exec.CommandContext(ctx, "/proc/self/exe", "pager")
+	}
 	return exec.CommandContext(ctx, "/proc/self/exe", "bench", "part", role)
 }
 

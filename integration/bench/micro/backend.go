@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -31,12 +32,18 @@ type RAM interface {
 	Close() error
 }
 
+// detailed is RAM that can tell more about a run.
+type detailed interface {
+	// Details adds what it knows.
+	Details(m *Measurement) error
+}
+
 // Names of backends.
 const (
 	Local  = "local"  // in memory, all of it
 	Floor  = "floor"  // zero pages from a process behind a userfaultfd, dropped when the cache is full
 	Swap   = "swap"   // the kernel's, to zram
-	Remote = "remote" // memory monitors behind splitvm's pager, over loopback TCP
+	Remote = "remote" // memory monitors behind splitvm's pager, over loopback TCP; see parseRemote
 )
 
 // backend finds a backend by its name; parts are for the processes behind it.
@@ -46,6 +53,9 @@ func backend(name string, parts Parts) (Backend, error) {
 		return local{}, nil
 	case Floor:
 		return floor{parts}, nil
+	}
+	if name == Remote || strings.HasPrefix(name, Remote+"+") {
+		return parseRemote(name, parts)
 	}
 	return nil, fmt.Errorf("unknown backend %q", name)
 }

@@ -5,6 +5,7 @@ package micro
 import (
 	"fmt"
 
+	"splitvm/ept"
 	"splitvm/guest/bare"
 )
 
@@ -65,6 +66,8 @@ type Measurement struct {
 	// Resident is the guest memory at hand at the end, in bytes, where the
 	// backend can tell.
 	Resident uint64 `json:"resident_bytes,omitempty"`
+	// Pager has the counters of splitvm's pager since its start.
+	Pager *ept.Stats `json:"pager,omitempty"`
 }
 
 // Bandwidth is bytes a second that a stream moved.

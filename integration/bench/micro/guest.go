@@ -130,5 +130,8 @@ func (g *guest) measure(ctx context.Context) (*Measurement, error) {
 		return nil, err
 	}
 	m := measure(r, after-before)
+	if d, ok := g.ram.(detailed); ok {
+		return &m, d.Details(&m)
+	}
 	return &m, nil
 }

@@ -90,6 +90,27 @@ func expectedMisses(c Cell) (low, high float64) {
 	return 0.99, 1.02 // what comes round again is always the longest gone
 }
 
+// Remote memory misses no more than a cache that drops the oldest line, and
+// what it misses has come from a monitor.
+func TestRemoteMisses(t *testing.T) {
+	require.UFFD(t)
+	o := options(Remote+"+off", Local)
+	o.Caches, o.VCPUs = []int{100, 25}, []int{1, 2}
+	for _, row := range run(t, o).Rows {
+		if row.Backend == Local {
+			continue
+		}
+		_, high := expectedMisses(row.Cell)
+		m := row.Rounds[0]
+		if m.Misses > high+0.05 || m.Pager == nil {
+			t.Errorf("%v: %.3f misses by access, want %.3f at most", row.Cell, m.Misses, high)
+		}
+		if s := m.Pager; row.Cache < 100 && row.Pattern != First && (s.Missed == 0 || s.WrittenBack == 0 || s.Used > s.Capacity) {
+			t.Errorf("%v: %+v", row.Cell, s)
+		}
+	}
+}
+
 // It swaps on this host, which nobody expects of a test unless asked.
 func TestSwap(t *testing.T) {
 	if os.Getenv("SPLITVM_SOAK") == "" {
@@ -164,6 +185,7 @@ func TestPartThatFails(t *testing.T) {
 
 func TestOptionsRefused(t *testing.T) {
 	for name, spoil := range map[string]func(o *Options){
+		"remote":  func(o *Options) { o.Backends = []string{"remote+slow"} },
 		"backend": func(o *Options) { o.Backends = []string{"tape"} },
 		"pattern": func(o *Options) { o.Patterns = []Pattern{"knit"} },
 		"nothing": func(o *Options) { o.Caches = nil },
