@@ -106,7 +106,7 @@ func (l *link) greet(conn transport.Conn) (*wire.Stream, wire.Welcome, error) {
 	if err := l.sendHello(conn); err != nil {
 		return nil, w, err
 	}
-	cfg := wire.StreamConfig{Limit: messageLimit}
+	cfg := wire.StreamConfig{Limit: messageLimit, Dry: l.uncork}
 	if l.class == wire.Demand {
 		cfg.Spin = l.client.cfg.Spin
 	}
@@ -168,6 +168,7 @@ func (l *link) install(conn transport.Conn, sums bool) bool {
 // once the new one is greeted, and a second Delete is known by its answer.
 func (l *link) takeDown(err error) {
 	l.mu.Lock()
+	l.corked = false
 	if l.conn != nil {
 		l.reset(err)
 		for l.sending {

@@ -15,6 +15,10 @@
 // it only to compute checksums. The methods of remote.LineStore and
 // remote.VRegions wrap this for callers that can afford to wait.
 //
+// On a bulk connection, requests that are submitted while answers are being
+// taken, from Done for one, are sent together when there are no more answers to
+// take, or 16 have been taken.
+//
 // # What a failure means
 //
 // Every request has a deadline, and is done not later than that, give or take

@@ -50,6 +50,7 @@ type link struct {
 	batch    uint64   // number of the send under way or last done
 	heard    uint64   // messages received
 	sending  bool     // somebody owns out
+	corked   bool     // run will send what is queued when it has taken the answers that are there
 	shutting bool     // conn was shut down and waits for its reader
 
 	// out is the send under way; owned by who set sending.

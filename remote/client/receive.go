@@ -24,12 +24,22 @@ var (
 	errAnswer    = fmt.Errorf("%w: answer does not match its request", remote.Protocol)
 )
 
+// corkFor is for how many answers in a row requests that are submitted meanwhile
+// wait, on a bulk connection, to be sent together.
+const corkFor = 16
+
 // ackAhead is how much is read ahead when only short answers are expected.
 const ackAhead = 32 * wire.HeaderSize
 
 // receive takes answers from the stream until it fails.
 func (l *link) receive(s *wire.Stream) error {
-	for {
+	for n := 1; ; n++ {
+		if l.class == wire.Bulk {
+			s.SetPending()
+			if n%corkFor == 0 {
+				l.uncork()
+			}
+		}
 		if err := s.Next(&l.in.h); err != nil {
 			return err
 		}
@@ -65,6 +75,7 @@ func (l *link) answer(s *wire.Stream) error {
 	}
 	l.land(r)
 	waiting := l.queue.head != nil && !l.sending
+	l.corked = l.class == wire.Bulk
 	if l.reads > 0 {
 		s.SetAhead(wire.MinAhead)
 	} else {

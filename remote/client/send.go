@@ -65,7 +65,7 @@ func (b *sendBuffer) add(r *Request, sums bool) {
 	}
 }
 
-// drain sends what is queued, unless somebody else is sending: that one will.
+// drain sends what is queued, unless somebody else is sending or will soon.
 // It never blocks: where a send would, write goes on with it.
 func (l *link) drain() {
 	conn := l.begin()
@@ -125,10 +125,20 @@ func (l *link) current() transport.Conn {
 func (l *link) begin() transport.Conn {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.sending {
+	if l.sending || l.corked {
 		return nil
 	}
 	return l.load()
+}
+
+// uncork sends what has been queued while run was taking answers. It is called
+// by run before it waits.
+func (l *link) uncork() error {
+	l.mu.Lock()
+	l.corked = false
+	l.mu.Unlock()
+	l.drain()
+	return nil
 }
 
 // next ends a send and begins another one; nil if there is nothing to send.
