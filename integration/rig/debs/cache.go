@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"time"
 )
 
 // CacheEnv names the folder that the rig's files are cached in.
@@ -32,6 +34,10 @@ func DefaultDir() (string, error) {
 type Cache struct {
 	dir      string    // absolute
 	progress io.Writer // what is being done and takes long, a line each
+
+	mu     sync.Mutex
+	lists  *apt      // guarded by mu; the private apt, once its lists were read
+	listed time.Time // guarded by mu; when that was
 }
 
 // Open returns the cache in folder dir (the default for ""), which is made where

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // packages are fetched with all that they depend on.
@@ -128,8 +129,17 @@ func symlinks(dir string, links map[string]string) error {
 	return nil
 }
 
+// listsLife is for how long lists count as fresh: several sets are fetched in a
+// row.
+const listsLife = 10 * time.Minute
+
 // apt returns the private apt with fresh lists; the caller has the cache's lock.
 func (c *Cache) apt(ctx context.Context) (*apt, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.lists != nil && time.Since(c.listed) < listsLife {
+		return c.lists, nil
+	}
 	system, err := systemSources("/etc/apt")
 	if err != nil {
 		return nil, err
@@ -139,7 +149,11 @@ func (c *Cache) apt(ctx context.Context) (*apt, error) {
 		return nil, err
 	}
 	c.Say("reading the lists of %s and its backports", release)
-	return newApt(ctx, filepath.Join(c.dir, "apt"), sources)
+	if c.lists, err = newApt(ctx, filepath.Join(c.dir, "apt"), sources); err != nil {
+		return nil, err
+	}
+	c.listed = time.Now()
+	return c.lists, nil
 }
 
 // Root returns the tree: usr/bin, usr/sbin, usr/lib, usr/share, and links to

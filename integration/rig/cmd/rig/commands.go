@@ -102,9 +102,10 @@ func runCommand() *cli.Command {
 		Usage:     "run a command in a machine and exit with its status",
 		ArgsUsage: "-- COMMAND [ARG...]",
 		Description: "splitvm is there as /bin/splitvm. The standard input goes to the command.\n\n" +
-			"Examples:\n   rig run -- splitvm doctor\n   rig run -- sh -c 'ls /kernels/*'",
+			"Examples:\n   rig run -- splitvm doctor\n   rig run -- sh -c 'ls /kernels/*'\n   rig run -t -- splitvm run --help",
 		Flags: machineFlags(
 			&cli.StringSliceFlag{Name: "pull", Usage: "afterwards, whatever the status, copy the machine's `PATH` to the current folder"},
+			&cli.BoolFlag{Name: "tty", Aliases: []string{"t"}, Usage: "give the command our terminal, as rig shell does"},
 			&cli.BoolFlag{Name: "time", Usage: "tell the time that booting took"},
 		),
 		Action: run,
@@ -126,7 +127,12 @@ func run(ctx context.Context, c *cli.Command) error {
 	if c.Bool("time") {
 		fmt.Fprintf(os.Stderr, "rig: booted in %v\n", m.Times())
 	}
-	err = m.Run(ctx, rig.Cmd{Args: c.Args().Slice(), Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr})
+	cmd := rig.Cmd{Args: c.Args().Slice(), Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
+	if c.Bool("tty") {
+		err = interact(ctx, m, cmd)
+	} else {
+		err = m.Run(ctx, cmd)
+	}
 	for _, path := range c.StringSlice("pull") {
 		_, pullErr := m.Pull(ctx, path, ".")
 		err = errors.Join(err, pullErr)

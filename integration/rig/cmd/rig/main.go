@@ -23,6 +23,9 @@ func main() {
 	os.Exit(report(err))
 }
 
+// exitOwn is the status where it isn't a command in the machine that failed.
+const exitOwn = 125
+
 // report prints err where there is something to say and picks the status: that
 // of the command in the machine where it is what failed.
 func report(err error) int {
@@ -34,7 +37,7 @@ func report(err error) int {
 		return exit.Code
 	}
 	fmt.Fprintln(os.Stderr, err)
-	return 1
+	return exitOwn
 }
 
 func root() *cli.Command {
@@ -45,6 +48,7 @@ func root() *cli.Command {
 		Description: "Boots a machine (L1) with nested SVM in QEMU's emulation. Guests that are started in it run on\n" +
 			"real kvm_amd semantics. Packages that it is made of are fetched once, into $SPLITVM_CACHE or the\n" +
 			"user's cache folder; nothing is installed.\n\n" +
+			"The exit status is that of the command in the machine, or 125 where rig itself failed.\n\n" +
 			"Examples:\n" +
 			"   rig fetch\n" +
 			"   rig shell\n" +

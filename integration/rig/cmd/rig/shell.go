@@ -45,15 +45,14 @@ func shell(ctx context.Context, c *cli.Command) error {
 		return err
 	}
 	fmt.Fprint(os.Stderr, "rig: /kernels, /images and /scratch are there, splitvm and qemu-system-x86_64 too; exit or Ctrl-] q ends it\r\n")
-	return errors.Join(interact(ctx, m), m.Close())
+	login := rig.Cmd{Args: []string{"/bin/sh", "-l"}, Env: []string{"PS1=rig:\\w# "}, Dir: "/root", Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
+	return errors.Join(interact(ctx, m, login), m.Close())
 }
 
-// interact runs a login shell with our terminal, where there is one.
-func interact(ctx context.Context, m *rig.Machine) error {
-	cmd := rig.Cmd{Args: []string{"/bin/sh", "-l"}, Env: []string{"TERM=" + os.Getenv("TERM"), "PS1=rig:\\w# "}, Dir: "/root", Stdout: os.Stdout, Stderr: os.Stderr}
+// interact runs a command with our terminal, where there is one.
+func interact(ctx context.Context, m *rig.Machine, cmd rig.Cmd) error {
 	fd := int(os.Stdin.Fd())
 	if !term.IsTerminal(fd) {
-		cmd.Stdin = os.Stdin
 		return m.Run(ctx, cmd)
 	}
 	saved, err := term.MakeRaw(fd)
@@ -63,6 +62,7 @@ func interact(ctx context.Context, m *rig.Machine) error {
 	defer term.Restore(fd, saved)
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
+	cmd.Env = append(cmd.Env, "TERM="+os.Getenv("TERM"))
 	size := terminalSize(fd)
 	cmd.TTY = &size
 	cmd.Stdin = &escape{in: os.Stdin, end: func() { end(errEscaped) }}
