@@ -43,6 +43,7 @@ func openBzImage(r io.ReaderAt, size int64) (*bzImage, error) {
 	}
 	b.format = b.source.format
 	b.elf, err = readELF(b.source, b.source.size)
+	b.source.settle()
 	if err != nil {
 		return nil, fmt.Errorf("kernel in the bzImage (%s): %w", b.format, err)
 	}

@@ -216,7 +216,7 @@ func TestDamagedPayload(t *testing.T) {
 			if err == nil {
 				err = plan.Place(&ram{bytes: make([]byte, m.Size())})
 			}
-			if !errors.Is(err, ErrImage) {
+			if !errors.Is(err, ErrImage) || !strings.Contains(err.Error(), c.name+" payload") {
 				t.Errorf("error %v, want %v", err, ErrImage)
 			}
 		})

@@ -25,6 +25,7 @@ type lz4Blocks struct {
 	in       []byte
 	out      [2][]byte
 	turn     int
+	blocks   int // given out
 	sawMagic bool
 	ahead    chan lz4Block // the next block, under way; nil: none
 }
@@ -43,9 +44,10 @@ func (b *lz4Blocks) next() ([]byte, error) {
 	}
 	block := <-b.ahead
 	b.ahead = nil
-	if block.err == nil {
+	if block.err == nil && b.blocks > 0 { // the first may be for the headers alone
 		b.start()
 	}
+	b.blocks++
 	return block.data, block.err
 }
 

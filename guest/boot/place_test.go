@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -143,6 +145,27 @@ func TestForwardOnly(t *testing.T) {
 	if b.source.cur != nil {
 		t.Error("the decompressor is kept after Place")
 	}
+}
+
+// A plan that is not placed leaves no goroutine behind, nor does a failure to
+// make one.
+func TestNothingRunsWithoutPlace(t *testing.T) {
+	before := runtime.NumGoroutine()
+	for _, c := range compressors {
+		img := bzSpec{payload: c.payload(t, testKernel().build(t))}.build(t)
+		for _, size := range []uint64{64 << 20, 8 << 20} {
+			if _, err := Load(bytes.NewReader(img), int64(len(img)), Params{Memory: testMap(t, size)}); (err == nil) != (size > 16<<20) {
+				t.Errorf("%s with %d MiB: %v", c.name, size>>20, err)
+			}
+		}
+	}
+	for range 100 { // those that were told to end may need a moment
+		if runtime.NumGoroutine() <= before {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Errorf("%d goroutines, %d before", runtime.NumGoroutine(), before)
 }
 
 // What memory refuses is said, with the segment.
