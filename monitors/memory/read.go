@@ -13,12 +13,12 @@ func (s *Store) Pin(at remote.Owned, runs []remote.Run, p []server.Pinned) ([]se
 	if err != nil {
 		return p, err
 	}
+	if err := v.inside(runs, remote.MaxBatch); err != nil {
+		return p, err
+	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if err := v.check(at.Epoch); err != nil {
-		return p, err
-	}
-	if err := v.inside(runs, remote.MaxBatch); err != nil {
 		return p, err
 	}
 	for _, r := range runs {

@@ -1,6 +1,7 @@
 package memory_test
 
 import (
+	"io"
 	"net"
 	"slices"
 	"testing"
@@ -22,11 +23,13 @@ type rtt struct {
 
 // BenchmarkReadRTT measures single reads against bare ping-pongs of the same
 // sizes, each with its server in another process, in turns of 500, since the
-// machine's mood changes. It reports quantiles, and their ratio to the raw
+// machine's mood changes. All receive into pages of a memfd that are not there
+// yet, as a pager does. It reports quantiles, and their ratio to the raw
 // ping-pong's.
 func BenchmarkReadRTT(b *testing.B) {
 	raw, netEcho := start(b, "echo raw"), start(b, "echo net")
 	mon := start(b, "monitor")
+	spinner := start(b, "monitor -spin 50us")
 	unixMon := start(b, "monitor -listen unix:"+b.TempDir()+"/s")
 	kinds := []*rtt{
 		{name: "raw-pingpong", run: rawPingPong(b, raw.addr)},
@@ -34,9 +37,9 @@ func BenchmarkReadRTT(b *testing.B) {
 		{name: "tcp", run: asyncReads(b, client.Config{Address: mon.addr})},
 		{name: "tcp-sums", run: asyncReads(b, client.Config{Address: mon.addr, Checksums: true})},
 		{name: "unix", run: asyncReads(b, client.Config{Address: "unix:" + unixMon.addr})},
+		{name: "tcp-spin", run: asyncReads(b, client.Config{Address: spinner.addr, Spin: 50 * time.Microsecond})},
 		{name: "tcp-sync", run: syncReads(b, client.Config{Address: mon.addr})},
 	}
-	const turn = 500
 	d := make([]time.Duration, turn)
 	for _, k := range kinds {
 		k.run(d) // warm up
@@ -68,6 +71,24 @@ func BenchmarkReadRTT(b *testing.B) {
 	}
 }
 
+// turn is how many round trips are made in a row.
+const turn = 500
+
+// freshPages returns a function that gives memory of a memfd whose pages are not
+// there, for a turn.
+func freshPages(tb testing.TB) func() []byte {
+	mem := mapped(tb, turn*remote.LineSize)
+	return func() []byte {
+		if err := unix.Madvise(mem, unix.MADV_REMOVE); err != nil {
+			tb.Fatal(err)
+		}
+		return mem
+	}
+}
+
+// page returns page i of mem.
+func page(mem []byte, i int) []byte { return mem[i*remote.LineSize:][:remote.LineSize] }
+
 func rawPingPong(tb testing.TB, addr string) func([]time.Duration) {
 	c, err := net.Dial("tcp", addr)
 	if err != nil {
@@ -75,17 +96,23 @@ func rawPingPong(tb testing.TB, addr string) func([]time.Duration) {
 	}
 	fd := blockingFD(c)
 	tb.Cleanup(func() { unix.Close(fd) })
-	buf := make([]byte, answerBytes)
+	head := make([]byte, requestBytes)
+	pages := freshPages(tb)
 	return func(d []time.Duration) {
+		mem := pages()
+		iov := make([][]byte, 2)
 		for i := range d {
 			t := time.Now()
-			unix.Write(fd, buf[:requestBytes])
-			for got := 0; got < len(buf); {
-				k, err := unix.Read(fd, buf[got:])
-				if err != nil || k == 0 {
-					tb.Fatal(k, err)
-				}
-				got += k
+			unix.Write(fd, head)
+			iov[0], iov[1] = head, page(mem, i)
+			k, err := unix.Readv(fd, iov)
+			for k < answerBytes && k > 0 && err == nil {
+				var n int
+				n, err = unix.Read(fd, page(mem, i)[max(0, k-requestBytes):])
+				k += n
+			}
+			if k != answerBytes || err != nil {
+				tb.Fatal(k, err)
 			}
 			d[i] = time.Since(t)
 		}
@@ -98,17 +125,17 @@ func netPingPong(tb testing.TB, addr string) func([]time.Duration) {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { c.Close() })
-	buf := make([]byte, answerBytes)
+	head := make([]byte, requestBytes)
+	pages := freshPages(tb)
 	return func(d []time.Duration) {
+		mem := pages()
 		for i := range d {
 			t := time.Now()
-			c.Write(buf[:requestBytes])
-			for got := 0; got < len(buf); {
-				k, err := c.Read(buf[got:])
-				if err != nil {
+			c.Write(head)
+			for _, part := range [][]byte{head, page(mem, i)} {
+				if _, err := io.ReadFull(c, part); err != nil {
 					tb.Fatal(err)
 				}
-				got += k
 			}
 			d[i] = time.Since(t)
 		}
@@ -133,9 +160,11 @@ func asyncReads(tb testing.TB, cfg client.Config) func([]time.Duration) {
 	c := connect(tb, cfg)
 	r := &client.Request{
 		Op: wire.Read, Class: wire.Demand, At: oneLine(tb, c),
-		Runs: []remote.Run{{First: 1, Count: 1}}, Mem: [][]byte{make([]byte, remote.LineSize)},
+		Runs: []remote.Run{{First: 1, Count: 1}}, Mem: make([][]byte, 1),
 	}
+	pages := freshPages(tb)
 	return func(d []time.Duration) {
+		mem := pages()
 		done := make(chan struct{})
 		i := 0
 		var t time.Time
@@ -148,9 +177,11 @@ func asyncReads(tb testing.TB, cfg client.Config) func([]time.Duration) {
 				close(done)
 				return
 			}
+			r.Mem[0] = page(mem, i)
 			t = time.Now()
 			c.Submit(r)
 		}
+		r.Mem[0] = page(mem, 0)
 		t = time.Now()
 		c.Submit(r)
 		<-done
@@ -160,11 +191,12 @@ func asyncReads(tb testing.TB, cfg client.Config) func([]time.Duration) {
 func syncReads(tb testing.TB, cfg client.Config) func([]time.Duration) {
 	c := connect(tb, cfg)
 	at := oneLine(tb, c)
-	mem := [][]byte{make([]byte, remote.LineSize)}
+	pages := freshPages(tb)
 	return func(d []time.Duration) {
+		mem := pages()
 		for i := range d {
 			t := time.Now()
-			if _, err := c.ReadLines(tb.Context(), at, []remote.Run{{First: 1, Count: 1}}, mem); err != nil {
+			if _, err := c.ReadLines(tb.Context(), at, []remote.Run{{First: 1, Count: 1}}, [][]byte{page(mem, i)}); err != nil {
 				tb.Fatal(err)
 			}
 			d[i] = time.Since(t)

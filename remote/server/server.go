@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"splitvm/remote"
@@ -46,8 +47,9 @@ type Server struct {
 	cancel   context.CancelFunc
 	wg       sync.WaitGroup // accept loops and connections
 
+	closed atomic.Bool // set under mu
+
 	mu        sync.Mutex
-	closed    bool
 	listeners map[net.Listener]struct{}
 	conns     map[*conn]struct{}
 }
@@ -132,7 +134,7 @@ func (s *Server) accept(nc net.Conn) {
 func (s *Server) ServeConn(tc transport.Conn) {
 	c := newConn(s, tc)
 	s.mu.Lock()
-	if full := len(s.conns) >= s.cfg.MaxConns; s.closed || full {
+	if full := len(s.conns) >= s.cfg.MaxConns; s.closed.Load() || full {
 		s.mu.Unlock()
 		tc.Close()
 		if full {
@@ -157,7 +159,7 @@ func (s *Server) ServeConn(tc transport.Conn) {
 // Close stops listening, cuts all connections and waits until they are gone.
 func (s *Server) Close() error {
 	s.mu.Lock()
-	s.closed = true
+	s.closed.Store(true)
 	for l := range s.listeners {
 		l.Close()
 	}
@@ -173,7 +175,7 @@ func (s *Server) Close() error {
 func (s *Server) track(l net.Listener) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
+	if s.closed.Load() {
 		return false
 	}
 	s.listeners[l] = struct{}{}
@@ -188,8 +190,4 @@ func (s *Server) untrack(l net.Listener) {
 	s.mu.Unlock()
 }
 
-func (s *Server) isClosed() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.closed
-}
+func (s *Server) isClosed() bool { return s.closed.Load() }
