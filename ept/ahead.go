@@ -149,7 +149,8 @@ func (p *Pager) fetchAhead(sh *shard, lines []excache.Line, mark excache.Line) {
 		_, line := p.layout.region(l)
 		extendRun(&r.runs, line)
 	}
-	p.cfg.Monitors[at.Owners[0]].StartRead(false, at.At, r.runs, r.batch.lines(0, len(lines)), r)
+	owner := p.health.order(at.Owners, 0)
+	p.cfg.Monitors[owner].StartRead(Read{At: at.At, Runs: r.runs, Mem: r.batch.lines(0, len(lines))}, r)
 }
 
 // ReadDone implements ReadDone: it maps the lines, run by run.

@@ -3,6 +3,7 @@ package ept
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // budget counts the frames of an ExCache.
@@ -44,6 +45,7 @@ func (b *budget) starve(j job) bool {
 		b.waiting.Add(-1)
 		return false
 	}
+	j.since = time.Now()
 	b.starved = append(b.starved, j)
 	return true
 }
@@ -65,4 +67,14 @@ func (b *budget) release(n int64) []job {
 	b.starved = append(b.starved[:0], b.starved[k:]...)
 	b.waiting.Add(int32(-k))
 	return jobs
+}
+
+// longest returns the job that has waited longest for a credit.
+func (b *budget) longest() (job, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.starved) == 0 {
+		return job{}, false
+	}
+	return b.starved[0], true
 }

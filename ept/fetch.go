@@ -17,7 +17,9 @@ type demandRead struct {
 	sent  time.Time
 	first time.Time // of the first try
 	tries int
+	retry time.Time // when to try again; zero: an answer is awaited. Guarded by outstanding.mu
 	at    Region
+	owner int // that is asked now
 	run   [1]remote.Run
 }
 
@@ -53,11 +55,24 @@ func (r *demandRead) start() {
 		return
 	}
 	r.at = at
-	owner := r.pager.cfg.Monitors[at.Owners[r.tries%len(at.Owners)]]
+	r.owner = r.pager.health.order(at.Owners, r.tries)
 	r.tries++
 	r.sent = time.Now()
 	r.run[0] = remote.Run{First: line, Count: 1}
-	owner.StartRead(true, at.At, r.run[:], r.job.frame.data[:], r)
+	r.pager.cfg.Monitors[r.owner].StartRead(Read{Urgent: true, At: at.At, Runs: r.run[:], Mem: r.job.frame.data[:], Deadline: r.deadline()}, r)
+}
+
+// replicaPatience is how long a READ waits for one owner while there are others
+// to ask.
+const replicaPatience = 250 * time.Millisecond
+
+// deadline returns when to give up on the owner that is asked now.
+func (r *demandRead) deadline() time.Time {
+	last := r.first.Add(r.pager.cfg.Deadline)
+	if next := r.sent.Add(replicaPatience); len(r.at.Owners) > 1 && next.Before(last) {
+		return next
+	}
+	return last
 }
 
 // ReadDone implements ReadDone: it maps the line and wakes the vCPU.
@@ -91,15 +106,19 @@ func (r *demandRead) failed(err error) {
 		return
 	}
 	p.stats.ReadErrors.Add(1)
+	p.health.failed(r.owner)
 	if !retryable(err) && r.tries >= len(r.at.Owners) || time.Since(r.first) > p.cfg.Deadline {
 		r.lost(err)
 		return
 	}
-	time.AfterFunc(backoff(r.tries-len(r.at.Owners)), func() {
-		if do := r.job.shard.stepOne(r.job.line, excache.FetchFailed, r.job.why); do.Has(excache.SendRead) {
-			r.start()
-		}
-	})
+	p.outstanding.retry(r, time.Now().Add(backoff(r.tries-len(r.at.Owners))))
+}
+
+// again sends the READ once more.
+func (r *demandRead) again() {
+	if do := r.job.shard.stepOne(r.job.line, excache.FetchFailed, r.job.why); do.Has(excache.SendRead) {
+		r.start()
+	}
 }
 
 // lost gives the line up and stops the vNode.
@@ -107,7 +126,7 @@ func (r *demandRead) lost(err error) {
 	p := r.pager
 	p.outstanding.remove(r)
 	r.job.shard.stepOne(r.job.line, excache.FetchLost, r.job.why)
-	p.fail(r.job.line, fmt.Errorf("read failed %d times in %v, last: %w", r.tries, time.Since(r.first).Round(time.Millisecond), err))
+	p.fail(r.job.line, fmt.Errorf("read failed %d times in %v, last at %s: %w", r.tries, time.Since(r.first).Round(time.Millisecond), p.owners(Region{Owners: []int{r.owner}}), err))
 }
 
 // retryable tells whether the same request may succeed later.
@@ -134,22 +153,4 @@ func (p *Pager) owners(at Region) string {
 		names = append(names, p.cfg.Monitors[o].String())
 	}
 	return strings.Join(names, ", ")
-}
-
-// outstanding is the demand READs under way, for the watchdog.
-type outstanding struct {
-	mu    sync.Mutex
-	reads map[*demandRead]struct{}
-}
-
-func (o *outstanding) add(r *demandRead) {
-	o.mu.Lock()
-	o.reads[r] = struct{}{}
-	o.mu.Unlock()
-}
-
-func (o *outstanding) remove(r *demandRead) {
-	o.mu.Lock()
-	delete(o.reads, r)
-	o.mu.Unlock()
 }

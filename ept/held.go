@@ -154,7 +154,7 @@ func (e *evictor) trimHeld(sh *shard) {
 }
 
 // pause keeps the evictor from writing for a moment after a failure.
-func (e *evictor) pause(err error) {
+func (e *evictor) pause() {
 	e.retryFrom = time.Now().Add(20 * time.Millisecond)
 	time.AfterFunc(20*time.Millisecond, e.kick)
 }

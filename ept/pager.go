@@ -52,7 +52,8 @@ type Pager struct {
 	outstanding outstanding
 	stats       stats
 
-	lastWriteError atomic.Pointer[error]
+	health     health
+	writeError atomic.Pointer[writeError] // the latest
 
 	ctx    context.Context // ends with Close, or a failure
 	cancel context.CancelFunc
@@ -81,6 +82,11 @@ func Start(cfg Config) (*Pager, error) {
 		defer p.wg.Done()
 		p.evictor.run(p.ctx)
 	}()
+	p.wg.Add(1)
+	go func() {
+		defer p.wg.Done()
+		p.watch()
+	}()
 	for _, sh := range p.shards {
 		p.wg.Add(1)
 		go func() {
@@ -107,7 +113,8 @@ func newPager(cfg Config) (*Pager, error) {
 	p := &Pager{cfg: cfg, layout: &cfg.Layout, table: cfg.Table, kind: kind, stopFD: fd, failed: make(chan struct{})}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.budget.capacity.Store(int64(cfg.Capacity))
-	p.outstanding.reads = make(map[*demandRead]struct{})
+	p.outstanding.init()
+	p.health = make(health, len(cfg.Monitors))
 	p.evictor = &evictor{pager: p, wake: make(chan struct{}, 1)}
 	for i, f := range cfg.Faults {
 		sh, err := p.newShard(i, f)

@@ -2,6 +2,7 @@ package ept
 
 import (
 	"context"
+	"time"
 
 	"splitvm/remote"
 )
@@ -17,10 +18,9 @@ import (
 // or Disconnected may have been executed, but will not be executed later
 // than a request that is started after its done was called.
 type Monitor interface {
-	// StartRead reads the lines of runs, at most remote.MaxBatch, into mem, back to
-	// back. Urgent: a vCPU waits for it. Lines in the absent set (by their position)
-	// hold nothing, and their memory was not touched.
-	StartRead(urgent bool, at remote.Owned, runs []remote.Run, mem []byte, done ReadDone)
+	// StartRead fills r.Mem with the lines. Lines in the absent set (by their
+	// position) hold nothing, and their memory was not touched.
+	StartRead(r Read, done ReadDone)
 
 	// StartWrite writes the lines of runs, at most remote.MaxBatch. Mem has their
 	// contents back to back.
@@ -31,6 +31,15 @@ type Monitor interface {
 
 	// String names the monitor (its address) for errors.
 	String() string
+}
+
+// Read is a request for lines, at most remote.MaxBatch.
+type Read struct {
+	Urgent   bool // a vCPU waits
+	At       remote.Owned
+	Runs     []remote.Run
+	Mem      []byte    // of the lines, back to back
+	Deadline time.Time // zero: the monitor's own
 }
 
 // ReadDone is told the end of a read.

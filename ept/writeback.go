@@ -272,9 +272,9 @@ func (e *evictor) settle(wb *writeBack) (drop []excache.Line, copies []*frame) {
 func (e *evictor) writeFailed(wb *writeBack, err error) {
 	p := e.pager
 	p.stats.WriteErrors.Add(1)
-	p.lastWriteError.Store(&err)
+	p.writeError.Store(&writeError{wb.lines[0], err})
 	for _, l := range wb.lines {
 		wb.shard.stepOne(l, excache.WriteFailed, policy.Demand)
 	}
-	e.pause(err)
+	e.pause()
 }

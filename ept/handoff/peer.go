@@ -49,11 +49,11 @@ type call struct {
 var calls = sync.Pool{New: func() any { return new(call) }}
 
 // StartRead implements ept.Monitor.
-func (p *peer) StartRead(urgent bool, at remote.Owned, runs []remote.Run, mem []byte, done ept.ReadDone) {
+func (p *peer) StartRead(r ept.Read, done ept.ReadDone) {
 	c := calls.Get().(*call)
-	c.mem[0], c.read = mem, done
-	c.Op, c.Class, c.At, c.Runs, c.Mem = wire.Read, wire.Bulk, at, runs, c.mem[:]
-	if urgent {
+	c.mem[0], c.read = r.Mem, done
+	c.Op, c.Class, c.At, c.Runs, c.Mem, c.Deadline = wire.Read, wire.Bulk, r.At, r.Runs, c.mem[:], r.Deadline
+	if r.Urgent {
 		c.Class = wire.Demand
 	}
 	c.Owner, c.Done = c, readDone

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"sync"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"splitvm/ept/excache"
 	"splitvm/ept/uffd"
 	"splitvm/remote"
+	"splitvm/remote/wire"
 )
 
 // Peer is a memory monitor with a connection of its own.
@@ -66,7 +68,8 @@ type vnode struct {
 	peers []Peer
 	pager *ept.Pager
 
-	mu sync.Mutex // serializes answers
+	wg sync.WaitGroup // of requests that take long
+	mu sync.Mutex     // serializes answers
 }
 
 // start checks what was handed over, connects to the monitors and starts the pager.
@@ -99,8 +102,24 @@ func (v *vnode) start(ctx context.Context, a *Attach, dialer Dialer) error {
 		cfg.Monitors = append(cfg.Monitors, peer)
 	}
 	cfg.Placement = newPlacement(a, v.peers)
+	provideThreads(len(cfg.Faults) + len(v.peers)*int(wire.Classes))
 	v.pager, err = ept.Start(cfg)
 	return err
+}
+
+var (
+	threadsMu sync.Mutex
+	threads   int // that block in system calls, of all vNodes; guarded by threadsMu
+)
+
+// provideThreads raises GOMAXPROCS by threads that block in system calls most of
+// the time: each has a processor of Go's until the runtime takes it away, which
+// is up to 10 ms later, and a returning thread waits for one meanwhile.
+func provideThreads(n int) {
+	threadsMu.Lock()
+	defer threadsMu.Unlock()
+	threads += n
+	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), runtime.NumCPU()+threads+2))
 }
 
 // openTable maps the line table, which must not be able to shrink under us.
@@ -156,8 +175,12 @@ func (v *vnode) request(m *Message) {
 	switch {
 	case m.Resize != nil:
 		answer.Done = done(v.pager.Resize(m.Resize.Capacity))
-	case m.Discard != nil:
-		answer.Done = done(v.pager.Discard(m.Discard.GPA, m.Discard.Size))
+	case m.Discard != nil: // waits for monitors, and others shouldn't wait for it
+		v.wg.Go(func() {
+			answer.Done = done(v.pager.Discard(m.Discard.GPA, m.Discard.Size))
+			v.answer(answer)
+		})
+		return
 	case m.Stats != nil:
 		stats := v.pager.Stats()
 		answer.Report = &stats
@@ -188,8 +211,9 @@ func (v *vnode) close() {
 		v.pager.Close()
 	}
 	for _, p := range v.peers {
-		p.Close()
+		p.Close() // fails what is under way
 	}
+	v.wg.Wait()
 	if v.mem != nil {
 		unix.Munmap(v.mem)
 	}
