@@ -21,6 +21,7 @@ import (
 type memoryGroup struct {
 	dir                 string
 	limit, usage, procs string // file names
+	events              string // has the number of oom_kill
 }
 
 // newMemoryGroup makes one at the root of the hierarchy: a cgroup of version 2
@@ -52,10 +53,10 @@ func findMemoryGroup() (*memoryGroup, error) {
 		}
 		switch {
 		case f[2] == "cgroup" && slices.Contains(strings.Split(f[3], ","), "memory"):
-			return &memoryGroup{filepath.Join(f[1], name), "memory.limit_in_bytes", "memory.usage_in_bytes", "cgroup.procs"}, nil
+			return &memoryGroup{filepath.Join(f[1], name), "memory.limit_in_bytes", "memory.usage_in_bytes", "cgroup.procs", "memory.oom_control"}, nil
 		case f[2] == "cgroup2":
 			if c, err := os.ReadFile(filepath.Join(f[1], "cgroup.controllers")); err == nil && slices.Contains(strings.Fields(string(c)), "memory") {
-				return &memoryGroup{filepath.Join(f[1], name), "memory.max", "memory.current", "cgroup.procs"}, nil
+				return &memoryGroup{filepath.Join(f[1], name), "memory.max", "memory.current", "cgroup.procs", "memory.events"}, nil
 			}
 		}
 	}
@@ -91,17 +92,23 @@ func (g *memoryGroup) setLimit(n uint64) error {
 }
 
 // shared is the shared memory in the group, which is what guest RAM is.
-func (g *memoryGroup) shared() (uint64, error) {
-	b, err := os.ReadFile(g.path("memory.stat"))
+func (g *memoryGroup) shared() (uint64, error) { return g.number("memory.stat", "shmem") }
+
+// killed is how many processes the kernel killed.
+func (g *memoryGroup) killed() (uint64, error) { return g.number(g.events, "oom_kill") }
+
+// number is what follows key in one of the group's files.
+func (g *memoryGroup) number(file, key string) (uint64, error) {
+	b, err := os.ReadFile(g.path(file))
 	if err != nil {
 		return 0, err
 	}
 	for lines := bufio.NewScanner(bytes.NewReader(b)); lines.Scan(); {
-		if v, ok := strings.CutPrefix(lines.Text(), "shmem "); ok {
+		if v, ok := strings.CutPrefix(lines.Text(), key+" "); ok {
 			return strconv.ParseUint(v, 10, 64)
 		}
 	}
-	return 0, errors.New("memory.stat has no shmem")
+	return 0, fmt.Errorf("%s has no %s", g.path(file), key)
 }
 
 // close removes the group, whose processes have ended.

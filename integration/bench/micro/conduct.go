@@ -92,7 +92,7 @@ func Run(ctx context.Context, o Options) (r *Report, err error) {
 				if o.Progress != nil {
 					o.Progress(done, all, cell)
 				}
-				m, err := runCell(ctx, &o, hosts[cell.Backend], cell)
+				m, err := c.run(ctx, &o, hosts[cell.Backend], cell)
 				if err != nil {
 					return nil, fmt.Errorf("bench micro: %v: %w", cell, err)
 				}
@@ -101,7 +101,25 @@ func Run(ctx context.Context, o Options) (r *Report, err error) {
 			}
 		}
 	}
+	if c.killed > 0 {
+		notes = append(notes, fmt.Sprintf("swap: the kernel killed %d guests for lack of memory while it had swap left; they were run again", c.killed))
+	}
 	return c.report(&o, notes), nil
+}
+
+// attempts is how often a guest is run that the kernel kills.
+const attempts = 5
+
+// run runs a cell, again if the kernel kills it: see swapHost.freshen, and it
+// takes no more than a small cache for it to be too late.
+func (c *collector) run(ctx context.Context, o *Options, h host, cell Cell) (*Measurement, error) {
+	for i := 1; ; i++ {
+		m, err := runCell(ctx, o, h, cell)
+		if !errors.Is(err, errKilled) || i == attempts {
+			return m, err
+		}
+		c.killed++
+	}
 }
 
 // scenes are the cells that differ in their backend alone, for each pattern,
@@ -153,7 +171,7 @@ func runCell(ctx context.Context, o *Options, h host, c Cell) (m *Measurement, e
 	defer func() { err = errors.Join(err, h.release()) }()
 	m, err = dialogue(h, cmd.Process.Pid, c, stdin, bufio.NewReader(stdout))
 	if err != nil {
-		cancel()
+		cmd.Process.Kill()
 	}
 	stdin.Close()
 	if werr := cmd.Wait(); werr != nil {

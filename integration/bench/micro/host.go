@@ -6,8 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // host is what a backend needs of the conductor.
@@ -70,25 +73,32 @@ func (s *swapHost) limit(c *Cell) error {
 		return err
 	}
 	s.stop = make(chan struct{})
-	every := min(max(time.Duration(c.CacheLines())*5*time.Microsecond, time.Millisecond), 10*time.Millisecond)
-	s.done.Go(func() { s.freshen(every) })
+	stop := s.stop
+	s.done.Go(func() { s.freshen(stop) })
 	return s.group.setLimit(s.base + c.WorkingSet/100*uint64(c.Cache) + c.WorkingSet/tableShare)
 }
+
+// freshness is how old the group's statistics may become.
+const freshness = 2 * time.Millisecond
 
 // freshen keeps the group's statistics up to date by reading them. Without
 // that, a group that turns its memory over within the 2 seconds of the kernel's
 // own interval is killed for lack of memory: all of a guest's pages count as
 // active, and reclaim, going by old statistics, sees no reason to make them
-// inactive (seen on Linux 6.18).
-func (s *swapHost) freshen(every time.Duration) {
-	tick := time.NewTicker(every)
-	defer tick.Stop()
+// inactive (seen on Linux 6.18). For the same reason it must not be late, on a
+// busy host either: its thread goes before all ordinary ones, and dies with it.
+func (s *swapHost) freshen(stop <-chan struct{}) {
+	runtime.LockOSThread()
+	// Without the right to it, it is late at times.
+	_ = unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 1}, 0)
+	pause := unix.NsecToTimespec(freshness.Nanoseconds())
 	for {
 		select {
-		case <-s.stop:
+		case <-stop:
 			return
-		case <-tick.C:
+		default:
 		}
+		_ = unix.ClockNanosleep(unix.CLOCK_MONOTONIC, 0, &pause, nil)
 		_, _ = s.group.shared() // an error shows when it is read after the run
 	}
 }
@@ -99,17 +109,24 @@ func (s *swapHost) after(m *Measurement) error {
 	return err
 }
 
+// errKilled says that the kernel killed a guest's process for lack of memory.
+var errKilled = errors.New("killed by the kernel for lack of memory in its cgroup")
+
 func (s *swapHost) release() error {
 	if s.group == nil {
 		return nil
 	}
+	killed, err := s.group.killed()
 	if s.stop != nil {
 		close(s.stop)
 		s.done.Wait()
 	}
-	g := s.group
+	err = errors.Join(err, s.group.close())
 	s.group = nil
-	return g.close()
+	if killed > 0 {
+		err = errors.Join(errKilled, err)
+	}
+	return err
 }
 
 // prepare makes the host ready for the backends, and returns what undoes it.

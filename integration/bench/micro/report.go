@@ -32,6 +32,7 @@ type Row struct {
 type collector struct {
 	order  []Cell
 	rounds map[Cell][]Measurement
+	killed int // guests that were run again
 }
 
 func (c *collector) add(cell Cell, m Measurement) {
