@@ -93,6 +93,19 @@ func TestDevicePatterns(t *testing.T) {
 	}
 }
 
+func TestMountOptions(t *testing.T) {
+	for list, want := range map[string]struct {
+		flags   uintptr
+		options string
+	}{
+		"": {}, "noatime": {flags: unix.MS_NOATIME}, "rw,errors=panic,ro,data=ordered": {unix.MS_RDONLY, "errors=panic,data=ordered"},
+	} {
+		if flags, options := mountOptions(list); flags != want.flags || options != want.options {
+			t.Errorf("%q is %#x and %q, want %#x and %q", list, flags, options, want.flags, want.options)
+		}
+	}
+}
+
 func TestUnescapeMount(t *testing.T) {
 	if got := unescapeMount(`/mnt/a\040b\134c\011`); got != "/mnt/a b\\c\t" {
 		t.Errorf("got %q", got)

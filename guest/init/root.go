@@ -84,19 +84,40 @@ func mountDisk(r cmdline.Root, d disk, l *loader, dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("make the mount point: %w", err)
 	}
-	var flags uintptr
+	flags, options := mountOptions(r.Flags)
 	if r.ReadOnly || d.info.ReadOnly() {
-		flags = unix.MS_RDONLY
+		flags |= unix.MS_RDONLY
 	}
-	err := unix.Mount(d.path, dir, fstype, flags, r.Flags)
-	if flags == 0 && (errors.Is(err, unix.EROFS) || errors.Is(err, unix.EACCES)) {
+	err := unix.Mount(d.path, dir, fstype, flags, options)
+	if flags&unix.MS_RDONLY == 0 && (errors.Is(err, unix.EROFS) || errors.Is(err, unix.EACCES)) {
 		logf("%s can't be written: mounted read-only", d.path)
-		err = unix.Mount(d.path, dir, fstype, unix.MS_RDONLY, r.Flags)
+		err = unix.Mount(d.path, dir, fstype, flags|unix.MS_RDONLY, options)
 	}
 	if err != nil {
 		return fmt.Errorf("mount %s as %s: %w%s", d.path, fstype, err, mountAdvice(err))
 	}
 	return nil
+}
+
+// mountFlags are the options which are not the file system's but the kernel's, as
+// mount(8) has them.
+var mountFlags = map[string]uintptr{
+	"rw": 0, "ro": unix.MS_RDONLY, "noatime": unix.MS_NOATIME, "nodiratime": unix.MS_NODIRATIME, "relatime": unix.MS_RELATIME,
+	"strictatime": unix.MS_STRICTATIME, "lazytime": unix.MS_LAZYTIME, "sync": unix.MS_SYNCHRONOUS, "dirsync": unix.MS_DIRSYNC,
+	"nosuid": unix.MS_NOSUID, "nodev": unix.MS_NODEV, "noexec": unix.MS_NOEXEC,
+}
+
+// mountOptions tells the kernel's options from the file system's own.
+func mountOptions(list string) (flags uintptr, options string) {
+	var rest []string
+	for _, o := range strings.Split(list, ",") {
+		f, ok := mountFlags[o]
+		if !ok {
+			rest = append(rest, o)
+		}
+		flags |= f
+	}
+	return flags, strings.Join(rest, ",")
 }
 
 // mountAdvice says what most often causes the error.
