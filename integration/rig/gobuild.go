@@ -33,7 +33,7 @@ func GoBuild(ctx context.Context, pkg string, test bool) (*Build, error) {
 	if test {
 		args = []string{"test", "-c"}
 	}
-	args = append(args, "-trimpath", "-ldflags=-s -w", "-o", b.Path(), pkg)
+	args = append(args, "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", b.Path(), pkg)
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64", "GOFLAGS=")
 	if out, err := cmd.CombinedOutput(); err != nil {
