@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sys/unix"
 
 	"splitvm/ept"
 	"splitvm/remote"
@@ -79,23 +80,38 @@ func (n *vnode) openControl(context.Context) error {
 	return nil
 }
 
-// listenControl makes the socket; one that a killed vNode left behind is
-// replaced, one that answers is somebody's.
+// listenControl makes the socket, and sweeps away those that killed vNodes left
+// behind.
 func listenControl(name string) (net.Listener, error) {
 	path := controlPath(name)
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+	if err := os.MkdirAll(runDir(), 0o700); err != nil {
 		return nil, fmt.Errorf("control socket: %w (set SPLITVM_RUN_DIR to a folder of yours)", err)
 	}
-	if c, err := net.Dial("unix", path); err == nil {
-		c.Close()
-		return nil, fmt.Errorf("a vNode named %s is running: give another --name", name)
+	others, err := filepath.Glob(controlPath("*"))
+	if err != nil {
+		return nil, fmt.Errorf("control socket: %w", err)
 	}
-	os.Remove(path)
+	for _, other := range others {
+		if abandoned(other) {
+			os.Remove(other)
+		} else if other == path {
+			return nil, fmt.Errorf("a vNode named %s is running: give another --name", name)
+		}
+	}
 	l, err := net.Listen("unix", path)
 	if err != nil {
 		return nil, fmt.Errorf("control socket: %w (set SPLITVM_RUN_DIR to a folder of yours)", err)
 	}
 	return l, os.Chmod(path, 0o600)
+}
+
+// abandoned tells whether nobody listens on a socket any more.
+func abandoned(path string) bool {
+	c, err := net.Dial("unix", path)
+	if err == nil {
+		c.Close()
+	}
+	return errors.Is(err, unix.ECONNREFUSED)
 }
 
 func answer(w http.ResponseWriter, v any, err error) {
