@@ -68,10 +68,10 @@ func (e *evictor) run(ctx context.Context) {
 		}
 		low, high := watermarks(e.pager.budget.capacity.Load())
 		e.finish()
-		if e.pager.budget.free() >= low || time.Now().Before(e.retryFrom) {
+		if e.pager.budget.free() >= low {
 			continue
 		}
-		for ctx.Err() == nil && e.pager.budget.free()+e.leaving < high && e.underWay < maxWriteBacks {
+		for ctx.Err() == nil && e.pager.budget.free()+e.leaving < high {
 			if !e.evictSome(int(high - e.pager.budget.free() - e.leaving)) {
 				break
 			}
@@ -100,10 +100,12 @@ func (e *evictor) evictSome(want int) bool {
 }
 
 // choose takes victims from the shard's policy: clean ones are Dropping on
-// return, dirty ones Protecting. Both are sorted.
+// return, dirty ones Protecting. Both are sorted. Dirty lines stay while write-backs fail, or
+// when enough are on their way.
 func (e *evictor) choose(sh *shard, want int) (clean, dirty []excache.Line) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
+	writing := e.underWay < maxWriteBacks && time.Now().After(e.retryFrom)
 	for range scanPerBatch {
 		if len(clean)+len(dirty) >= want {
 			break
@@ -111,6 +113,10 @@ func (e *evictor) choose(sh *shard, want int) (clean, dirty []excache.Line) {
 		l, ok := sh.policy.Victim()
 		if !ok {
 			break
+		}
+		if !writing && sh.pager.table.At(l).State() == excache.Dirty {
+			sh.policy.Again(l)
+			continue
 		}
 		do, err := sh.step(l, excache.Evict, policy.Demand)
 		switch {

@@ -8,13 +8,16 @@
 package guesttest
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"os/exec"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -34,7 +37,7 @@ type Spec struct {
 	Deadline    time.Duration
 	Session     uint64
 
-	Work     string // verify, pass, random, miss
+	Work     string // verify, pass, random, miss, reread, discard
 	Threads  int
 	Ops      int           // verify: accesses of each thread; random: accesses
 	Duration time.Duration // verify: instead of Ops
@@ -45,6 +48,7 @@ type Spec struct {
 	Resize    []uint64      // verify: sizes to go through, one each Every
 	Every     time.Duration // verify: between resizes
 	KillEvery time.Duration // verify: mean time between SIGKILLs of the pager
+	Preload   int           // pages written through the memfd before the pager starts
 	Local     bool          // memory is ordinary memory
 	Launch    bool          // start pagers of its own; else there is one on descriptor 3
 }
@@ -97,6 +101,38 @@ func servePager() int {
 		return 1
 	}
 	return 0
+}
+
+// point tells the test that the guest has come to a point; its reader goes on
+// when the test has read the line.
+func point(name string) { fmt.Println(pointPrefix + name) }
+
+const pointPrefix = "point "
+
+// Run starts cmd, made by Command, calls at for each point that the guest comes
+// to, and returns its result.
+func Run(cmd *exec.Cmd, at func(point string)) (Result, error) {
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return Result{}, err
+	}
+	if err := cmd.Start(); err != nil {
+		return Result{}, err
+	}
+	var r Result
+	var parseErr error
+	for in := bufio.NewReader(out); ; {
+		line, err := in.ReadString('\n')
+		if name, ok := strings.CutPrefix(strings.TrimSpace(line), pointPrefix); ok {
+			at(name)
+		} else if line != "" {
+			parseErr = json.Unmarshal([]byte(line), &r)
+		}
+		if err != nil {
+			break
+		}
+	}
+	return r, errors.Join(cmd.Wait(), parseErr)
 }
 
 // Command returns the command that runs the guest, with extra files from

@@ -2,6 +2,7 @@ package guesttest
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -48,17 +49,21 @@ func (g *guest) serve() error {
 	if err := unix.Ftruncate(fd, int64(size)); err != nil {
 		return err
 	}
+	for p := range g.Preload { // like a VMM that loads a kernel before the pager starts
+		if _, err := unix.Pwrite(fd, binary.LittleEndian.AppendUint64(nil, uint64(p)+1), int64(p)*pageSize); err != nil {
+			return err
+		}
+	}
 	if g.mem, err = unix.Mmap(fd, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
 		return err
 	}
 	if g.Local {
 		return g.work(nil)
 	}
-	h, err := handoff.NewGuest(file, g.attach(uint64(size)))
+	h, err := handoff.NewGuest(file, g.attach())
 	if err != nil {
 		return err
 	}
-	defer h.Close()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	keeper, err := g.keep(ctx, h)
@@ -70,25 +75,19 @@ func (g *guest) serve() error {
 	select {
 	case err = <-work:
 	case <-keeper.Done():
-		return keeper.Err()
+		return keeper.Err() // threads still wait: closing h would give them zeroes
 	}
 	g.result.Pagers = keeper.Restarts() + 1
 	if stats, statsErr := keeper.Stats(ctx); statsErr == nil {
 		g.result.Stats, _ = json.Marshal(stats)
 	}
-	return errors.Join(err, keeper.Close())
+	return errors.Join(err, keeper.Close(), h.Close())
 }
 
-func (g *guest) attach(size uint64) handoff.Attach {
-	half := size / 2 &^ (uint64(g.RegionLines)*pageSize - 1)
-	base := ept.HVA(addressOf(g.mem))
+func (g *guest) attach() handoff.Attach {
 	a := handoff.Attach{VNode: "test", Session: remote.SessionID(g.Session), Capacity: g.Capacity, Policy: g.Policy,
 		Prefetch: g.Prefetch, DeadlineN: int64(g.Deadline), Monitors: g.Monitors}
-	a.Layout = ept.Layout{RegionLines: g.RegionLines, Shards: g.Shards}
-	if half > 0 {
-		a.Layout.Slots = append(a.Layout.Slots, ept.Slot{HVA: base, Size: half})
-	}
-	a.Layout.Slots = append(a.Layout.Slots, ept.Slot{GPA: gap, HVA: base + ept.HVA(half), Size: size - half, Offset: int64(half)})
+	a.Layout = ept.Layout{RegionLines: g.RegionLines, Shards: g.Shards, Slots: g.slots()}
 	bytes := uint64(g.RegionLines) * pageSize
 	for _, s := range a.Layout.Slots {
 		for at := uint64(s.GPA) / bytes; at*bytes < uint64(s.GPA)+s.Size; at++ {
@@ -96,6 +95,18 @@ func (g *guest) attach(size uint64) handoff.Attach {
 		}
 	}
 	return a
+}
+
+// slots are the halves of memory, or one if it is a single vRegion.
+func (g *guest) slots() []ept.Slot {
+	size := uint64(len(g.mem))
+	half := size / 2 &^ (uint64(g.RegionLines)*pageSize - 1)
+	base := ept.HVA(addressOf(g.mem))
+	upper := ept.Slot{GPA: gap, HVA: base + ept.HVA(half), Size: size - half, Offset: int64(half)}
+	if half == 0 {
+		return []ept.Slot{upper}
+	}
+	return []ept.Slot{{HVA: base, Size: half}, upper}
 }
 
 func (g *guest) region(i uint32) handoff.Region {
@@ -118,6 +129,10 @@ func (g *guest) work(k *handoff.Keeper) error {
 		return g.verify(k)
 	case "pass":
 		return g.pass()
+	case "reread":
+		return g.reread()
+	case "discard":
+		return g.discard(k)
 	case "miss":
 		return g.miss(context.Background(), k.Resize)
 	case "random":

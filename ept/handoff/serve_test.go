@@ -1,12 +1,12 @@
 package handoff_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"log/slog"
 	"net"
 	"os"
+	"os/exec"
 	"testing"
 	"time"
 
@@ -42,25 +42,14 @@ func runGuest(t testing.TB, spec guesttest.Spec) guesttest.Result {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var out bytes.Buffer
-	cmd.Stdout = &out
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	theirs.Close()
 	served := make(chan error, 1)
 	go func() {
 		served <- handoff.Serve(context.Background(), conn, handoff.Remote{Log: slog.New(slog.DiscardHandler)})
 	}()
-	timer := time.AfterFunc(100*time.Second, func() { cmd.Process.Kill() })
-	defer timer.Stop()
-	waitErr := cmd.Wait()
+	r := runCommand(t, cmd, nil)
+	theirs.Close()
 	if err := <-served; err != nil {
 		t.Errorf("Serve: %v", err)
-	}
-	var r guesttest.Result
-	if err := json.Unmarshal(out.Bytes(), &r); err != nil || waitErr != nil {
-		t.Fatalf("guest: %v, %v", waitErr, err)
 	}
 	return r
 }
@@ -68,18 +57,30 @@ func runGuest(t testing.TB, spec guesttest.Spec) guesttest.Result {
 // runAlone runs a guest that starts its own pagers.
 func runAlone(t testing.TB, spec guesttest.Spec) guesttest.Result {
 	t.Helper()
+	return runWith(t, spec, nil)
+}
+
+// runWith is runAlone that calls at for the points that the guest comes to.
+func runWith(t testing.TB, spec guesttest.Spec, at func(string)) guesttest.Result {
+	t.Helper()
+	spec.Launch = true
 	cmd, err := spec.Command()
 	if err != nil {
 		t.Fatal(err)
 	}
-	var out bytes.Buffer
-	cmd.Stdout = &out
+	return runCommand(t, cmd, at)
+}
+
+func runCommand(t testing.TB, cmd *exec.Cmd, at func(string)) guesttest.Result {
+	t.Helper()
 	timer := time.AfterFunc(100*time.Second, func() { cmd.Process.Kill() })
 	defer timer.Stop()
-	runErr := cmd.Run()
-	var r guesttest.Result
-	if err := json.Unmarshal(out.Bytes(), &r); err != nil || runErr != nil {
-		t.Fatalf("guest: %v, %v", runErr, err)
+	if at == nil {
+		at = func(string) {}
+	}
+	r, err := guesttest.Run(cmd, at)
+	if err != nil {
+		t.Fatalf("guest: %v", err)
 	}
 	return r
 }

@@ -73,8 +73,11 @@ func (s *Session) read() {
 			return
 		}
 		s.mu.Lock()
-		if m.Failed != nil && s.failed == nil {
+		if m.Failed != nil { // the pager serves nothing any more, and waits for us to hang up
 			s.failed = m.Failed
+			s.mu.Unlock()
+			s.end()
+			return
 		}
 		answer := s.pending[m.ID]
 		delete(s.pending, m.ID)
