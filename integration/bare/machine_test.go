@@ -2,12 +2,12 @@ package bare
 
 import (
 	"bytes"
-	"encoding/binary"
 	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -64,7 +64,7 @@ type rack struct {
 }
 
 // newMachine is a PC with a device of each kind, whose vCPU runs program.
-func newMachine(t testing.TB, sys *kvm.System, program bare.Program, seed uint64, packed bool, log *slog.Logger) *rack {
+func newMachine(t testing.TB, sys *kvm.System, program bare.Program, vcpus int, seed uint64, packed bool, log *slog.Logger) *rack {
 	t.Helper()
 	ram, err := layout.New(ramSize)
 	must(t, err)
@@ -73,17 +73,22 @@ func newMachine(t testing.TB, sys *kvm.System, program bare.Program, seed uint64
 	must(t, err)
 	r.closers = append(r.closers, r.mem.Close)
 	image := bare.ELF(program)
-	plan, err := boot.LoadBare(bytes.NewReader(image), int64(len(image)), boot.BareParams{
-		Memory: ram, VCPUs: []boot.BareArgs{{RDI: bare.BlockAt(0)}},
-	})
+	params := boot.BareParams{Memory: ram}
+	for i := range vcpus {
+		params.VCPUs = append(params.VCPUs, boot.BareArgs{RDI: bare.BlockAt(i)})
+	}
+	plan, err := boot.LoadBare(bytes.NewReader(image), int64(len(image)), params)
 	must(t, err)
-	plan.Entries[0].TR.Base, plan.Entries[0].TR.Limit = uint64(layout.ZeroPage), 0x2067
+	for i := range plan.Entries {
+		// An I/O permission bitmap of zeroes: kvm_pvm goes by it, not by IOPL.
+		plan.Entries[i].TR.Base, plan.Entries[i].TR.Limit = uint64(layout.ZeroPage), 0x2067
+	}
 	r.Machine, err = pc.New(pc.Config{
-		System: sys, Map: ram, Memory: r.mem, VCPUs: 1, Plan: plan, Devices: r.devices(t, seed, log), Packed: packed, Log: log,
+		System: sys, Map: ram, Memory: r.mem, VCPUs: vcpus, Plan: plan, Devices: r.devices(t, seed, log), Packed: packed, Log: log,
 	})
 	must(t, err)
 	must(t, r.VM.Ports.Add(bare.PortMark, 4, nothing{}))
-	must(t, r.VM.Ports.Add(bare.PortExit, 4, exit{r.VM}))
+	must(t, r.VM.Ports.Add(bare.PortExit, 4, newExit(r.VM, vcpus)))
 	r.outside.begin(seed, r)
 	return r
 }
@@ -137,17 +142,26 @@ func within(t testing.TB, what string, do func()) {
 	do()
 }
 
-// exit is the port by which a bare guest ends.
-type exit struct{ vm *vmm.VM }
+// exit is the port by which a bare guest ends, when all its vCPUs have.
+type exit struct {
+	vm   *vmm.VM
+	left atomic.Int32
+}
 
-var _ bus.Device = exit{}
+var _ bus.Device = (*exit)(nil)
 
-func (exit) Read(_ uint64, p []byte) { clear(p) }
+func newExit(vm *vmm.VM, vcpus int) *exit {
+	e := &exit{vm: vm}
+	e.left.Store(int32(vcpus))
+	return e
+}
 
-func (e exit) Write(_ uint64, p []byte) {
-	var b [8]byte
-	copy(b[:], p)
-	e.vm.End(vmm.Outcome{End: vmm.Exited, Status: int(binary.LittleEndian.Uint32(b[:]))})
+func (*exit) Read(_ uint64, p []byte) { clear(p) }
+
+func (e *exit) Write(_ uint64, p []byte) {
+	if e.left.Add(-1) == 0 {
+		e.vm.End(vmm.Outcome{End: vmm.Exited})
+	}
 }
 
 type nothing struct{}

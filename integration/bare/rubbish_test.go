@@ -59,23 +59,30 @@ func TestRubbish(t *testing.T) {
 // rubbish runs the guest of one seed and returns its end and its last op.
 func rubbish(t *testing.T, sys *kvm.System, seed uint64, log *journal) (o vmm.Outcome, last string) {
 	t.Helper()
-	packed := seed%2 == 0
-	m := newMachine(t, sys, bare.Rubbish, seed, packed, slog.New(slog.NewTextHandler(log, nil)))
+	packed, vcpus := seed%2 == 0, 1+int(seed/2%2)
+	m := newMachine(t, sys, bare.Rubbish, vcpus, seed, packed, slog.New(slog.NewTextHandler(log, nil)))
 	defer m.close(t)
-	ops := newGenerator(seed, discover(&m.VM.MMIO), packed).all()
-	table := bare.TableBytes(ops)
-	if opsAt+len(table) > ringsAt {
-		t.Fatalf("seed %d: %d ops", seed, len(ops))
+	var first []bare.Op
+	for i := range vcpus {
+		ops := newGenerator(seed+uint64(i)<<32, discover(&m.VM.MMIO), packed).all()
+		table, at := bare.TableBytes(ops), opsAt+uint64(i)*(ringsAt-opsAt)/2
+		if uint64(len(table)) > (ringsAt-opsAt)/2 {
+			t.Fatalf("seed %d: %d ops", seed, len(ops))
+		}
+		must(t, m.mem.WriteAt(table, layout.GPA(at)))
+		block := bare.Block{Params: bare.Params{Seed: seed + uint64(i)<<32, Index: uint64(i), Table: at, TableCount: uint64(len(ops))}}
+		must(t, m.mem.WriteAt(block.Bytes(), layout.GPA(bare.BlockAt(i))))
+		if i == 0 {
+			first = ops
+		}
 	}
-	must(t, m.mem.WriteAt(table, opsAt))
-	block := bare.Block{Params: bare.Params{Seed: seed, Table: opsAt, TableCount: uint64(len(ops))}}
-	must(t, m.mem.WriteAt(block.Bytes(), layout.GPA(bare.BlockAt(0))))
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	within(t, fmt.Sprintf("seed %d", seed), func() { o = m.Run(ctx) })
+	var block bare.Block
 	must(t, m.mem.ReadAt(block.Bytes(), layout.GPA(bare.BlockAt(0))))
-	if i := (block.Result.Sum - opsAt) / bare.OpSize; i < uint64(len(ops)) {
-		last = fmt.Sprintf("%d ops (access %d), the last %#+v", i, block.Result.Accesses, ops[i])
+	if i := (block.Result.Sum - opsAt) / bare.OpSize; i < uint64(len(first)) {
+		last = fmt.Sprintf("%d ops (access %d) on vCPU 0, the last %#+v", i, block.Result.Accesses, first[i])
 	}
 	return o, last
 }
