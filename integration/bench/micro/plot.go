@@ -27,11 +27,23 @@ const (
 // colours of the backends, told apart by those who see few colours as well.
 var colours = map[string]string{Local: "#000000", Floor: "#009e73", Swap: "#d55e00", Remote: "#0072b2"}
 
-func colour(backend string) string {
+// variants are the colours of backends with a name of their own, by turns.
+var variants = []string{"#cc79a7", "#56b4e9", "#e69f00", "#8c564b"}
+
+func (r *Report) colour(backend string) string {
 	if c, ok := colours[backend]; ok {
 		return c
 	}
-	return "#cc79a7"
+	n := 0
+	for _, b := range r.backends() {
+		if b == backend {
+			break
+		}
+		if _, ok := colours[b]; !ok {
+			n++
+		}
+	}
+	return variants[n%len(variants)]
 }
 
 // panel is the rows that go into one.
@@ -52,7 +64,7 @@ func (r *Report) WritePlot(w io.Writer) error {
 	r.drawHead(&b)
 	for i, p := range panels {
 		fmt.Fprintf(&b, `<g transform="translate(%d %d)">`+"\n", i%panelsAcross*panelWidth, headHeight+i/panelsAcross*panelHeight)
-		p.draw(&b)
+		p.draw(&b, r.colour)
 		fmt.Fprintln(&b, "</g>")
 	}
 	fmt.Fprintln(&b, "</svg>")
@@ -81,7 +93,7 @@ func (r *Report) drawHead(w io.Writer) {
 	fmt.Fprintf(w, `<text x="10" y="16" font-size="13">Time of an access (microseconds) over the cache (%% of a working set of %d MiB), medians of %d rounds</text>`+"\n", r.WorkingSet>>20, r.Rounds)
 	x := 10
 	for _, b := range r.backends() {
-		fmt.Fprintf(w, `<rect x="%d" y="25" width="14" height="4" fill="%s"/><text x="%d" y="31">%s</text>`+"\n", x, colour(b), x+18, b)
+		fmt.Fprintf(w, `<rect x="%d" y="25" width="14" height="4" fill="%s"/><text x="%d" y="31">%s</text>`+"\n", x, r.colour(b), x+18, b)
 		x += 90
 	}
 }
@@ -127,7 +139,7 @@ func (a *axes) y(ns float64) float64 {
 	return marginTop + span*(float64(a.high)-e)/float64(a.high-a.low)
 }
 
-func (p *panel) draw(w io.Writer) {
+func (p *panel) draw(w io.Writer, colour func(backend string) string) {
 	a := p.axes()
 	fmt.Fprintf(w, `<text x="%d" y="22" font-weight="bold">%s</text>`+"\n", marginLeft, p.title)
 	for e := a.low; e <= a.high; e++ {
