@@ -40,8 +40,8 @@ func serve(t testing.TB, store server.Store, address string) (string, *server.Se
 			t.Error(err)
 		}
 	})
-	if l.Addr().Network() == "unix" {
-		return "unix:" + l.Addr().String(), srv
+	if n := l.Addr().Network(); n != "tcp" {
+		return n + ":" + l.Addr().String(), srv
 	}
 	return l.Addr().String(), srv
 }
@@ -66,6 +66,11 @@ func TestContract(t *testing.T) {
 		remotetest.Run(t, func(t *testing.T) remotetest.Store {
 			c := dial(t, "unix:"+filepath.Join(t.TempDir(), "s"), client.Config{Window: 1})
 			return remotetest.Roles{LineStore: c.On(wire.Bulk), VRegions: c}
+		})
+	})
+	t.Run("shared memory with checksums", func(t *testing.T) {
+		remotetest.Run(t, func(t *testing.T) remotetest.Store {
+			return dial(t, "shm:"+filepath.Join(t.TempDir(), "s"), client.Config{Checksums: true})
 		})
 	})
 	t.Run("unix, all on demand", func(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -231,7 +232,8 @@ func TestLinearizable(t *testing.T) {
 		t.Fatal(err)
 	}
 	tcp, _ := serve(t, store, "127.0.0.1:0")
-	a, b := connect(t, client.Config{Address: tcp}), connect(t, client.Config{Address: tcp, Checksums: true})
+	shm, _ := serve(t, store, "shm:"+filepath.Join(t.TempDir(), "s"))
+	a, b := connect(t, client.Config{Address: tcp}), connect(t, client.Config{Address: shm, Checksums: true})
 	work(t, []remote.LineStore{a, a, b.On(wire.Demand), b.On(wire.Bulk), store}, 1, 500*time.Millisecond)
 }
 

@@ -30,6 +30,7 @@ func BenchmarkReadRTT(b *testing.B) {
 	raw, netEcho := start(b, "echo raw"), start(b, "echo net")
 	mon := start(b, "monitor")
 	spinner := start(b, "monitor -spin 50us")
+	shmMon := start(b, "monitor -listen shm:"+b.TempDir()+"/m")
 	unixMon := start(b, "monitor -listen unix:"+b.TempDir()+"/s")
 	kinds := []*rtt{
 		{name: "raw-pingpong", run: rawPingPong(b, raw.addr)},
@@ -37,6 +38,8 @@ func BenchmarkReadRTT(b *testing.B) {
 		{name: "tcp", run: asyncReads(b, client.Config{Address: mon.addr})},
 		{name: "tcp-sums", run: asyncReads(b, client.Config{Address: mon.addr, Checksums: true})},
 		{name: "unix", run: asyncReads(b, client.Config{Address: "unix:" + unixMon.addr})},
+		{name: "shm", run: asyncReads(b, client.Config{Address: "shm:" + shmMon.addr})},
+		{name: "shm-sums", run: asyncReads(b, client.Config{Address: "shm:" + shmMon.addr, Checksums: true})},
 		{name: "tcp-spin", run: asyncReads(b, client.Config{Address: spinner.addr, Spin: 50 * time.Microsecond})},
 		{name: "tcp-sync", run: syncReads(b, client.Config{Address: mon.addr})},
 	}

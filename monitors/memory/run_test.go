@@ -159,7 +159,12 @@ func TestRunFails(t *testing.T) {
 // everything: a client that has written to the first must not read from the
 // second.
 func TestKilledAndRestarted(t *testing.T) {
-	sock := "unix:" + filepath.Join(t.TempDir(), "s")
+	for _, network := range []string{"unix", "shm"} {
+		t.Run(network, func(t *testing.T) { killAndRestart(t, network+":"+filepath.Join(t.TempDir(), "s")) })
+	}
+}
+
+func killAndRestart(t *testing.T, sock string) {
 	first := start(t, "monitor -listen "+sock)
 	c := connect(t, client.Config{Address: sock})
 	if err := c.Create(t.Context(), owned, 100); err != nil {
@@ -210,9 +215,15 @@ func TestMonitorComesLate(t *testing.T) {
 
 // The data path allocates nothing: here in one process with the server.
 func TestNoAllocations(t *testing.T) {
+	for _, address := range []string{"127.0.0.1:0", "shm:" + filepath.Join(t.TempDir(), "s")} {
+		t.Run(address[:3], func(t *testing.T) { noAllocations(t, address) })
+	}
+}
+
+func noAllocations(t *testing.T, listen string) {
 	store := newStore(t, 4096)
 	hold(t, store, 256, 1)
-	addr, _ := serve(t, store, "127.0.0.1:0")
+	addr, _ := serve(t, store, listen)
 	c := connect(t, client.Config{Address: addr, Checksums: true})
 	for _, op := range []wire.Op{wire.Read, wire.Write, wire.Discard} {
 		const n = 3000

@@ -14,21 +14,33 @@ import (
 
 // BenchmarkLines measures lines/s for batches of lines with many requests on the
 // way, and how much processor time the monitor and the client spend on a line,
-// by their user and system time.
+// by their user and system time. 1e9 / monitor-ns/line is lines/s per core.
 func BenchmarkLines(b *testing.B) {
-	for _, op := range []wire.Op{wire.Read, wire.Write} {
-		for _, batch := range []int{1, 16, 64} {
-			for _, sums := range []bool{false, true} {
-				name := fmt.Sprintf("%v/batch=%d/sums=%v", op, batch, sums)
-				b.Run(name, func(b *testing.B) { benchLines(b, op, batch, sums) })
+	for _, network := range []string{"tcp", "unix", "shm"} {
+		for _, op := range []wire.Op{wire.Read, wire.Write} {
+			for _, batch := range []int{1, 16, 64} {
+				b.Run(fmt.Sprintf("%s/%v/batch=%d", network, op, batch), func(b *testing.B) {
+					benchLines(b, network, op, batch, false)
+				})
 			}
 		}
 	}
+	for _, op := range []wire.Op{wire.Read, wire.Write} {
+		b.Run(fmt.Sprintf("tcp+sums/%v/batch=16", op), func(b *testing.B) { benchLines(b, "tcp", op, 16, true) })
+	}
 }
 
-func benchLines(b *testing.B, op wire.Op, batch int, sums bool) {
-	mon := start(b, "monitor -mem 268435456")
-	c := connect(b, client.Config{Address: mon.addr, Checksums: sums})
+func benchLines(b *testing.B, network string, op wire.Op, batch int, sums bool) {
+	listen := "127.0.0.1:0"
+	if network != "tcp" {
+		listen = network + ":" + b.TempDir() + "/s"
+	}
+	mon := start(b, "monitor -mem 268435456 -listen "+listen)
+	address := mon.addr
+	if network != "tcp" {
+		address = listen
+	}
+	c := connect(b, client.Config{Address: address, Checksums: sums})
 	const lines = 16 << 10
 	at := remote.Owned{VRegion: 1, Epoch: 1}
 	if err := c.Create(b.Context(), at, lines); err != nil {

@@ -11,18 +11,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ParseAddress splits an address as users write it into network and address of
-// package net: "unix:PATH" or "HOST:PORT" (also "tcp:HOST:PORT").
+// ParseAddress splits an address as users write it into network and address:
+// "HOST:PORT" (also "tcp:HOST:PORT"), "unix:PATH", or "shm:PATH": shared memory,
+// set up through a unix socket at PATH.
 func ParseAddress(s string) (network, address string, err error) {
-	if path, ok := strings.CutPrefix(s, "unix:"); ok {
-		if path == "" {
-			return "", "", fmt.Errorf("address %q: no path after unix:", s)
+	for _, network := range []string{"unix", "shm"} {
+		if path, ok := strings.CutPrefix(s, network+":"); ok {
+			if path == "" {
+				return "", "", fmt.Errorf("address %q: no path after %s:", s, network)
+			}
+			return network, path, nil
 		}
-		return "unix", path, nil
 	}
 	s = strings.TrimPrefix(s, "tcp:")
 	if _, _, err := net.SplitHostPort(s); err != nil {
-		return "", "", fmt.Errorf("address %q: want HOST:PORT or unix:PATH: %w", s, err)
+		return "", "", fmt.Errorf("address %q: want HOST:PORT, unix:PATH or shm:PATH: %w", s, err)
 	}
 	return "tcp", s, nil
 }
@@ -33,10 +36,13 @@ func Dial(ctx context.Context, address string) (Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	if network == "shm" {
+		return dialShared(ctx, addr)
+	}
 	var d net.Dialer
 	c, err := d.DialContext(ctx, network, addr)
 	if err != nil {
-		return nil, fmt.Errorf("connect to memory monitor: %w", err)
+		return nil, fmt.Errorf("connect: %w", err)
 	}
 	return FromNet(c)
 }
@@ -49,8 +55,15 @@ func Listen(address string) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	if network == "unix" {
+	switch network {
+	case "unix":
 		return listenUnix(addr)
+	case "shm":
+		l, err := listenUnix(addr)
+		if err != nil {
+			return nil, err
+		}
+		return sharedListener{l}, nil
 	}
 	l, err := net.Listen(network, addr)
 	if err != nil {

@@ -8,9 +8,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// FromNet takes the socket out of c, a TCP or unix connection, and makes it a
-// blocking Conn without Nagle's delay. It always consumes c.
+// FromNet makes a Conn of c, a TCP or unix connection or one that a listener on
+// shm: accepted. It takes the socket out of c, which it always consumes, makes
+// it blocking and has it send without Nagle's delay.
 func FromNet(c net.Conn) (Conn, error) {
+	if o, ok := c.(sharedOffer); ok {
+		return offer(o.UnixConn)
+	}
 	defer c.Close()
 	sc, ok := c.(syscall.Conn)
 	if !ok {

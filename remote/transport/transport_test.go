@@ -56,6 +56,10 @@ func eachTransport(t *testing.T, test func(t *testing.T, a, b Conn)) {
 		a, b := connected(t, "unix:"+filepath.Join(t.TempDir(), "s"))
 		test(t, a, b)
 	})
+	t.Run("shm", func(t *testing.T) {
+		a, b := connected(t, "shm:"+filepath.Join(t.TempDir(), "s"))
+		test(t, a, b)
+	})
 	t.Run("pair", func(t *testing.T) {
 		a, b, err := Pair()
 		if err != nil {
@@ -209,7 +213,9 @@ func TestParseAddress(t *testing.T) {
 		{"tcp:[::1]:1", "tcp", "[::1]:1"},
 		{":7070", "tcp", ":7070"},
 		{"unix:/run/x.sock", "unix", "/run/x.sock"},
+		{"shm:/run/x.shm", "shm", "/run/x.shm"},
 		{"unix:", "", ""},
+		{"shm:", "", ""},
 		{"localhost", "", ""},
 		{"", "", ""},
 	} {
