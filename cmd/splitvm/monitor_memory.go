@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 
 	"github.com/urfave/cli/v3"
 
@@ -53,6 +54,16 @@ func monitorMemoryCommand() *cli.Command {
 	}
 }
 
+// addresses splits what --listen was given; the flag itself does not, since other
+// flags have commas inside of their values.
+func addresses(given []string) []string {
+	var all []string
+	for _, s := range given {
+		all = append(all, strings.Split(s, ",")...)
+	}
+	return all
+}
+
 func runMonitorMemory(ctx context.Context, c *cli.Command) error {
 	mem, err := parseSize(c.String("mem"))
 	if err == nil && mem < remote.LineSize {
@@ -69,7 +80,7 @@ func runMonitorMemory(ctx context.Context, c *cli.Command) error {
 		level = slog.LevelDebug
 	}
 	return memory.Run(ctx, memory.Config{
-		Listen:    c.StringSlice("listen"),
+		Listen:    addresses(c.StringSlice("listen")),
 		Store:     memory.StoreConfig{Mem: mem, Huge: c.Bool("huge")},
 		Monitor:   remote.MonitorID(c.Uint64("id")),
 		Checksums: c.Bool("checksums"),

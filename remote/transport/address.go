@@ -25,7 +25,7 @@ func ParseAddress(s string) (network, address string, err error) {
 	}
 	s = strings.TrimPrefix(s, "tcp:")
 	if _, _, err := net.SplitHostPort(s); err != nil {
-		return "", "", fmt.Errorf("address %q: want HOST:PORT, unix:PATH or shm:PATH: %w", s, err)
+		return "", "", fmt.Errorf("address %q: give HOST:PORT, unix:PATH or shm:PATH", s)
 	}
 	return "tcp", s, nil
 }
