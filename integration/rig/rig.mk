@@ -3,8 +3,9 @@
 GO ?= go
 .PHONY: rig rig-shell rig-fetch
 
+# $(value ...), as a regular expression may have dollars in it.
 rig: ## whole-guest tests in the rig that match RUN=regexp, in one boot
-	SPLITVM_REQUIRE=$${SPLITVM_REQUIRE:+$$SPLITVM_REQUIRE,}rig SPLITVM_RIG_RUN='$(RUN)' \
+	SPLITVM_REQUIRE=$${SPLITVM_REQUIRE:+$$SPLITVM_REQUIRE,}rig SPLITVM_RIG_RUN='$(value RUN)' \
 		$(GO) test -v -count=1 -timeout 60m -run '^TestInRig$$' ./integration/rig
 
 # The shell's own status is no failure of make; rig's own, 125, is.

@@ -56,7 +56,11 @@ func RunTests(ctx context.Context, t Tests) error {
 	limited, cancel := context.WithTimeoutCause(ctx, t.Timeout+time.Minute, fmt.Errorf("not over after %v", t.Timeout+time.Minute))
 	defer cancel()
 	err = m.Run(limited, Cmd{Args: append(args, t.Args...), Env: []string{InRigEnv + "=1"}, Dir: "/tmp", Stdout: out, Stderr: out})
-	return errors.Join(err, out.flush(), m.Close())
+	err = errors.Join(err, out.flush(), m.Close())
+	if err == nil && out.tests == 0 {
+		return fmt.Errorf("rig: no test of %s matches %q", t.Package, t.Run)
+	}
+	return err
 }
 
 // NoSplitvm as the program of StartWithSplitvm means none.
@@ -89,8 +93,9 @@ func StartWithSplitvm(ctx context.Context, o Options, program string) (*Machine,
 // A lines writer passes whole lines on, without the test binary's verdict on
 // itself: whoever runs it gives that.
 type lines struct {
-	w    io.Writer
-	part []byte
+	w     io.Writer
+	part  []byte
+	tests int // that began, and their parts
 }
 
 func (l *lines) Write(p []byte) (int, error) {
@@ -110,6 +115,9 @@ func (l *lines) Write(p []byte) (int, error) {
 func (l *lines) line(s string) error {
 	if s = strings.TrimRight(s, "\r"); s == "PASS" || s == "FAIL" {
 		return nil
+	}
+	if strings.HasPrefix(s, "=== RUN ") {
+		l.tests++
 	}
 	_, err := fmt.Fprintln(l.w, s)
 	return err

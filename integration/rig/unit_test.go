@@ -22,6 +22,9 @@ func TestLines(t *testing.T) {
 	if out.String() != want {
 		t.Errorf("%q, want %q", &out, want)
 	}
+	if l.tests != 1 {
+		t.Errorf("counted %d tests, want 1", l.tests)
+	}
 }
 
 func TestRing(t *testing.T) {
