@@ -1,9 +1,11 @@
 // Package block is the virtio block device (virtio 1.2, 5.2): it parses and
 // checks a guest's requests and hands them to a Backend.
 //
-// Each queue has a worker that pops requests and submits them. A backend may
-// answer at once, which costs no hand-off, or later, from any goroutine and in
-// any order; completions of one queue are pushed under its lock. A queue never
+// Each queue has a worker, a goroutine on a thread of its own, and a Session
+// with the backend. The worker pops requests, submits them, and sleeps in the
+// session until the guest kicks or something is done. A backend may answer at
+// once, within the session's calls on the worker, or from any other goroutine,
+// in any order; answers of one queue are pushed under its lock. A queue never
 // has more requests in flight than entries, so nothing here is unbounded.
 //
 // No byte of payload passes through Go: a Request carries host views of guest
@@ -52,23 +54,49 @@ type Request struct {
 	Memory [][]byte // Length bytes of guest memory, for system calls only; reads and writes
 	Unmap  bool     // OpWriteZeroes: the range may be deallocated
 
-	owner interface{ done(*Request, error) }
+	// Durable: a change is on stable storage before it is answered, as if a
+	// flush came with it.
+	Durable bool
+
+	owner interface {
+		done(r *Request, err error, onWorker bool)
+	}
 }
 
 // Done answers a request that Submit left open, once, from any goroutine. It
-// doesn't block for long.
-func (r *Request) Done(err error) { r.owner.done(r, err) }
+// doesn't block for long. Within the session's own Commit, Wait and Close use
+// Finish.
+func (r *Request) Done(err error) { r.owner.done(r, err, false) }
 
-// Backend is where a disk's bytes are. It is called from several goroutines at
-// once.
+// Finish is Done within the session's own calls: the worker then tells the
+// guest of all that was finished at once.
+func (r *Request) Finish(err error) { r.owner.done(r, err, true) }
+
+// Backend is where a disk's bytes are.
 type Backend interface {
 	// Info describes the disk; it is the same for the backend's life.
 	Info() Info
+	// Begin makes a session for one queue of the guest, whose notifications
+	// signal kick. It is called by the goroutine that uses the session.
+	Begin(kick *virtio.Event) Session
+}
+
+// Session carries the requests of one queue. One goroutine calls it, which is
+// locked to its thread from Begin to Close.
+type Session interface {
 	// Submit begins r without waiting for anything slow. It returns true when
-	// r is already done, with the outcome; else the backend calls r.Done
-	// later, in the end always. An outcome of nil means that all of r
-	// happened; ErrUnsupported that this backend has no such operation.
+	// r is already done, with the outcome; else the backend answers r later,
+	// in the end always. An outcome of nil means that all of r happened;
+	// ErrUnsupported that this backend has no such operation. What is begun
+	// may be held back until Commit or Wait, to be sent in one go.
 	Submit(r *Request) (done bool, err error)
+	// Commit sends what was held back, and doesn't wait.
+	Commit() error
+	// Wait is Commit and then a sleep until kick is signalled, or something
+	// was finished. It may return for nothing.
+	Wait() error
+	// Close ends the session, and with it whatever it would finish itself.
+	Close() error
 }
 
 // Info describes a backend's disk.

@@ -1,7 +1,10 @@
 package block
 
 import (
+	"fmt"
+	"runtime"
 	"sync"
+	"sync/atomic"
 
 	"splitvm/vmm/virtio"
 	"splitvm/vmm/virtio/virtq"
@@ -12,11 +15,15 @@ type queue struct {
 	dev      *Device
 	vq       *virtio.Queue
 	features virtio.Features // negotiated
-	worker   *virtio.Worker
 	fail     func(error)
+	stopping atomic.Bool
+	worker   sync.WaitGroup
 	open     sync.WaitGroup // jobs that the backend has
 
-	free []*job // the worker's own
+	// The worker's own.
+	session Session
+	free    []*job
+	quiet   bool // something was pushed without an interrupt yet
 
 	mu       sync.Mutex // Push, Notify, finished
 	finished []*job     // guarded by mu: free, but not yet in free
@@ -31,114 +38,128 @@ type job struct {
 
 func startQueue(d *Device, vq *virtio.Queue, a virtio.Activation) *queue {
 	q := &queue{dev: d, vq: vq, features: a.Features, fail: a.Fail}
-	q.worker = virtio.StartWorker(vq, q.serve, a.Fail)
+	q.worker.Go(q.run)
 	return q
 }
 
 // stop returns when no request of the queue is under way.
 func (q *queue) stop() {
-	q.worker.Stop()
+	q.stopping.Store(true)
+	q.vq.Kick.Signal()
+	q.worker.Wait()
 	q.open.Wait()
 }
 
-// serve takes what is available, at most as many as the queue has entries so
-// that a stop is not held up. Those that the backend answers at once share an
-// interrupt.
-func (q *queue) serve() error {
-	answered := false
-	defer func() {
-		if answered {
-			q.mu.Lock()
-			q.vq.Notify()
-			q.mu.Unlock()
+func (q *queue) run() {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	q.session = q.dev.Backend.Begin(q.vq.Kick)
+	err := q.loop()
+	if cerr := q.session.Close(); err == nil && cerr != nil {
+		err = fmt.Errorf("end a block session: %w", cerr)
+	}
+	q.notify()
+	if err != nil {
+		q.fail(err)
+	}
+}
+
+// loop serves until stop, or until the queue or the session is broken.
+func (q *queue) loop() error {
+	for !q.stopping.Load() {
+		q.vq.DisableKicks()
+		if err := q.serve(); err != nil {
+			return err
 		}
-	}()
+		more, err := q.vq.EnableKicks()
+		if err != nil {
+			return err
+		}
+		q.notify()
+		if more {
+			err = q.session.Commit()
+		} else {
+			err = q.session.Wait()
+		}
+		if err != nil {
+			return fmt.Errorf("block session: %w", err)
+		}
+		q.notify()
+	}
+	return nil
+}
+
+// notify interrupts the guest for what the worker pushed.
+func (q *queue) notify() {
+	if q.quiet {
+		q.quiet = false
+		q.mu.Lock()
+		q.vq.Notify()
+		q.mu.Unlock()
+	}
+}
+
+// serve takes what is available, at most as many as the queue has entries so
+// that a stop is not held up.
+func (q *queue) serve() error {
 	for range q.vq.Size() {
 		j := q.take()
 		if ok, err := q.vq.Pop(&j.chain); !ok || err != nil {
 			q.free = append(q.free, j)
 			return err
 		}
-		done, err := q.begin(j)
-		if err != nil {
+		if err := q.begin(j); err != nil {
 			return err
 		}
-		answered = answered || done
 	}
 	return nil
 }
 
-// begin parses a request and submits it; true if it is answered already.
-func (q *queue) begin(j *job) (bool, error) {
+// begin parses a request and submits it, or answers it at once.
+func (q *queue) begin(j *job) error {
 	st, err := j.parse()
 	if err != nil {
-		return false, err
+		return err
 	}
 	if st != pending {
-		return true, q.answer(j, st, true)
+		return q.answer(j, st, true)
 	}
 	q.open.Add(1)
-	done, err := q.submit(j)
+	done, err := q.session.Submit(&j.Request)
 	if !done {
-		return false, nil
+		return nil
 	}
 	defer q.open.Done()
-	return true, q.answer(j, statusOf(err), true)
+	return q.answer(j, statusOf(err), true)
 }
 
-// submit hands j to the backend, and once more for the flush after a write
-// that must be durable.
-func (q *queue) submit(j *job) (bool, error) {
-	done, err := q.dev.Backend.Submit(&j.Request)
-	if done && err == nil && j.flushNext() {
-		return q.dev.Backend.Submit(&j.Request)
-	}
-	return done, err
-}
-
-// flushNext turns a write into the flush that has to follow it, if one has.
-func (j *job) flushNext() bool {
-	if j.Op == OpRead || j.Op == OpFlush || !j.queue.dev.writethrough(j.queue.features) {
-		return false
-	}
-	j.Op, j.Memory = OpFlush, j.Memory[:0]
-	return true
-}
-
-// done is Request.Done: the backend answers later.
-func (j *job) done(_ *Request, err error) {
+// done is Request.Done and Finish: the backend answers.
+func (j *job) done(_ *Request, err error, onWorker bool) {
 	q := j.queue
-	if err == nil && j.flushNext() {
-		var done bool
-		if done, err = q.submit(j); !done {
-			return
-		}
-	}
 	defer q.open.Done()
-	if err := q.answer(j, statusOf(err), false); err != nil {
+	if err := q.answer(j, statusOf(err), onWorker); err != nil {
 		q.fail(err)
 	}
 }
 
 // answer gives the guest its request back. The worker's own answers are
-// notified by serve. The status is the last byte of the writable part, so that
-// counts as written as a whole. The error is that the status is not in RAM.
-func (q *queue) answer(j *job, st status, worker bool) error {
+// notified by its loop. The status is the last byte of the writable part, so
+// that counts as written as a whole. The error is that it is not in RAM.
+func (q *queue) answer(j *job, st status, onWorker bool) error {
 	size := j.chain.WritableLen()
 	err := j.chain.Store(size-1, []byte{byte(st)})
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.finished = append(q.finished, j)
 	if err != nil {
-		q.finished = append(q.finished, j)
 		return err
 	}
 	q.vq.Push(&j.chain, size)
-	if worker {
-		q.free = append(q.free, j)
-		return nil
+	if onWorker {
+		q.quiet = true
+	} else {
+		q.vq.Notify()
 	}
-	q.finished = append(q.finished, j)
-	q.vq.Notify()
 	return nil
 }
 
@@ -154,7 +175,5 @@ func (q *queue) take() *job {
 		q.free = q.free[:n-1]
 		return j
 	}
-	j := &job{queue: q}
-	j.owner = j
-	return j
+	return &job{queue: q}
 }

@@ -56,7 +56,7 @@ func (j *job) parse() (status, error) {
 	if err := j.chain.Load(0, header[:]); err != nil {
 		return 0, fmt.Errorf("block request header: %w", err)
 	}
-	j.Memory, j.Unmap, j.Offset, j.Length = j.Memory[:0], false, 0, 0
+	j.Request = Request{Memory: j.Memory[:0], Durable: j.queue.dev.writethrough(j.queue.features), owner: j}
 	sector := binary.LittleEndian.Uint64(header[8:])
 	switch binary.LittleEndian.Uint32(header[0:]) {
 	case typeIn:

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"splitvm/guest/layout"
 	"splitvm/vmm/memory"
 	"splitvm/vmm/virtio"
@@ -34,7 +36,7 @@ type Queue struct {
 
 	m    *Machine
 	kick *virtio.Event
-	irq  chan struct{} // has one token while an interrupt was not waited for
+	irq  *virtio.Event
 }
 
 // Start activates dev with its own features, less those in without, and with
@@ -85,23 +87,25 @@ func (m *Machine) addQueue(max uint16, o Options) (*Queue, *virtio.Queue) {
 		o.Size = max
 	}
 	ring, config := NewRing(m.t, m.Memory, m.Alloc(o.Footprint()), o)
-	kick, err := virtio.NewEvent()
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	m.t.Cleanup(func() { kick.Close() })
-	q := &Queue{Ring: ring, m: m, kick: kick, irq: make(chan struct{}, 1)}
+	q := &Queue{Ring: ring, m: m, kick: m.newEvent(), irq: m.newEvent()}
 	vq, err := virtq.New(m.Memory, config)
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	return q, virtio.NewQueue(vq, kick, func() {
+	return q, virtio.NewQueue(vq, q.kick, func() {
 		q.Interrupts.Add(1)
-		select {
-		case q.irq <- struct{}{}:
-		default:
-		}
+		q.irq.Signal()
 	})
+}
+
+func (m *Machine) newEvent() *virtio.Event {
+	m.t.Helper()
+	e, err := virtio.NewEvent()
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.t.Cleanup(func() { e.Close() })
+	return e
 }
 
 // Alloc is n bytes of RAM that nothing else uses, page-aligned.
@@ -141,7 +145,6 @@ func (q *Queue) Kick() {
 // does. The test fails if none comes.
 func (q *Queue) Wait() (id int, written uint32) {
 	q.m.t.Helper()
-	deadline := time.After(Patience)
 	for {
 		if id, written, ok := q.Used(); ok {
 			return id, written
@@ -149,11 +152,30 @@ func (q *Queue) Wait() (id int, written uint32) {
 		if q.WantInterrupts(true) {
 			continue
 		}
-		select {
-		case <-q.irq:
-		case <-deadline:
+		if !q.interrupted() {
 			q.m.t.Fatalf("no interrupt within %v", Patience)
 		}
+	}
+}
+
+// interrupted waits for an interrupt and takes it; false if none comes.
+func (q *Queue) interrupted() bool {
+	q.m.t.Helper()
+	p := []unix.PollFd{{Fd: int32(q.irq.FD()), Events: unix.POLLIN}}
+	for {
+		n, err := unix.Poll(p, int(Patience.Milliseconds()))
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err != nil:
+			q.m.t.Fatal(err)
+		case n == 0:
+			return false
+		}
+		if err := q.irq.Wait(); err != nil {
+			q.m.t.Fatal(err)
+		}
+		return true
 	}
 }
 

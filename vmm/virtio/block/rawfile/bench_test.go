@@ -3,6 +3,7 @@ package rawfile_test
 import (
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -46,21 +47,59 @@ func BenchmarkPreadvFloor(b *testing.B) {
 	}
 }
 
-func BenchmarkBlockRead4KDepth1(b *testing.B)   { benchBlock(b, in, 4096, 1) }
-func BenchmarkBlockRead4KDepth32(b *testing.B)  { benchBlock(b, in, 4096, 32) }
-func BenchmarkBlockWrite4KDepth1(b *testing.B)  { benchBlock(b, out, 4096, 1) }
-func BenchmarkBlockWrite4KDepth32(b *testing.B) { benchBlock(b, out, 4096, 32) }
-func BenchmarkBlockRead128KDepth32(b *testing.B) {
-	benchBlock(b, in, 128<<10, 32)
+func BenchmarkBlockRead4KDepth1(b *testing.B)    { benchBlock(b, in, 4096, 1, cached) }
+func BenchmarkBlockRead4KDepth32(b *testing.B)   { benchBlock(b, in, 4096, 32, cached) }
+func BenchmarkBlockWrite4KDepth1(b *testing.B)   { benchBlock(b, out, 4096, 1, cached) }
+func BenchmarkBlockWrite4KDepth32(b *testing.B)  { benchBlock(b, out, 4096, 32, cached) }
+func BenchmarkBlockRead128KDepth32(b *testing.B) { benchBlock(b, in, 128<<10, 32, cached) }
+
+// Without the page cache, by io_uring and by the pool.
+
+func BenchmarkDirectRead4KDepth1Ring(b *testing.B)  { benchBlock(b, in, 4096, 1, byRing) }
+func BenchmarkDirectRead4KDepth1Pool(b *testing.B)  { benchBlock(b, in, 4096, 1, byPool) }
+func BenchmarkDirectRead4KDepth32Ring(b *testing.B) { benchBlock(b, in, 4096, 32, byRing) }
+func BenchmarkDirectRead4KDepth32Pool(b *testing.B) { benchBlock(b, in, 4096, 32, byPool) }
+func BenchmarkDirectWrite4KDepth32Ring(b *testing.B) {
+	benchBlock(b, out, 4096, 32, byRing)
+}
+func BenchmarkDirectWrite4KDepth32Pool(b *testing.B) {
+	benchBlock(b, out, 4096, 32, byPool)
+}
+
+func cached(b *testing.B, path string) *rawfile.Disk { return benchOpen(b, rawfile.Config{Path: path}) }
+func byRing(b *testing.B, path string) *rawfile.Disk {
+	return benchOpen(b, rawfile.Config{Path: path, Direct: true})
+}
+
+func byPool(b *testing.B, path string) *rawfile.Disk {
+	d := byRing(b, path)
+	d.AsIfNoRing()
+	return d
+}
+
+func benchOpen(b *testing.B, c rawfile.Config) *rawfile.Disk {
+	b.Helper()
+	d, err := rawfile.Open(c)
+	if err != nil {
+		b.Skipf("%v: set TMPDIR to a folder on ext4 or xfs", err)
+	}
+	return d
+}
+
+// cpu is the process's own time, which a busy machine changes less.
+func cpu(b *testing.B) float64 {
+	b.Helper()
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return float64(u.Utime.Nano()+u.Stime.Nano()) / 1000
 }
 
 // benchBlock keeps depth requests in flight from a driver that sleeps until an
 // interrupt, as Linux does.
-func benchBlock(b *testing.B, kind uint32, size uint32, depth int) {
-	backend, err := rawfile.Open(rawfile.Config{Path: benchFile(b)})
-	if err != nil {
-		b.Fatal(err)
-	}
+func benchBlock(b *testing.B, kind uint32, size uint32, depth int, open func(*testing.B, string) *rawfile.Disk) {
+	backend := open(b, benchFile(b))
 	defer backend.Close()
 	dev, err := block.New(block.Config{Backend: backend})
 	if err != nil {
@@ -86,12 +125,15 @@ func benchBlock(b *testing.B, kind uint32, size uint32, depth int) {
 		slots[id] = slot
 		sent++
 	}
+	runtime.LockOSThread() // as a vCPU has its own
+	defer runtime.UnlockOSThread()
 	b.SetBytes(int64(size))
 	b.ReportAllocs()
 	for slot := range depth {
 		send(slot)
 	}
 	q.Kick()
+	before := cpu(b)
 	for b.Loop() {
 		id, _ := q.Wait()
 		send(slots[id])
@@ -100,5 +142,6 @@ func benchBlock(b *testing.B, kind uint32, size uint32, depth int) {
 	for range depth {
 		q.Wait()
 	}
+	b.ReportMetric((cpu(b)-before)/float64(sent), "cpu-us/op")
 	b.ReportMetric(float64(q.Interrupts.Load())/float64(sent), "irq/op")
 }

@@ -8,3 +8,6 @@ func (d *Disk) AsIfNoFallocate() {
 	d.noPunch.Store(true)
 	d.noZero.Store(true)
 }
+
+// AsIfNoRing has the disk use its pool for what an io_uring would do.
+func (d *Disk) AsIfNoRing() { d.noRing.Store(true) }

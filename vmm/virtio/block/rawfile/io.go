@@ -4,47 +4,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"splitvm/vmm/virtio/block"
 )
 
-// Submit implements block.Backend. What the page cache can answer is done in
-// place; the rest goes to the pool.
-func (d *Disk) Submit(r *block.Request) (done bool, err error) {
-	switch {
-	case r.Op == block.OpRead && d.readNow(r):
-		return true, nil
-	case d.inPlace(r):
-		began := time.Now()
-		err := d.do(r)
-		d.pace.took(time.Since(began))
-		return true, d.explain(r, err)
-	}
-	d.pool.submit(r)
-	return false, nil
-}
-
-// readNow reads what is in the page cache; false if that was not all, or the
-// file can't tell.
-func (d *Disk) readNow(r *block.Request) bool {
-	if d.direct || d.noNowait.Load() || len(r.Memory) > maxVectors {
-		return false
-	}
-	n, err := unix.Preadv2(d.fd, r.Memory, int64(r.Offset), unix.RWF_NOWAIT)
-	if err == unix.EOPNOTSUPP || err == unix.ENOSYS {
-		d.noNowait.Store(true)
-	}
-	return err == nil && uint64(n) == r.Length
-}
-
 // inPlace tells whether to do r on the queue's worker though it might block: a
 // write into the page cache, which the file system does one at a time anyhow,
 // or a read where RWF_NOWAIT is not known, unless such have been slow.
 func (d *Disk) inPlace(r *block.Request) bool {
-	if d.direct || r.Length > inPlaceMax {
+	if d.direct || r.Durable || r.Length > inPlaceMax {
 		return false
 	}
 	return (r.Op == block.OpWrite || r.Op == block.OpRead && d.noNowait.Load()) && d.pace.allows()
@@ -60,7 +30,16 @@ func (d *Disk) explain(r *block.Request, err error) error {
 	return fmt.Errorf("disk %s: %v of %d bytes at %d: %w", d.name, r.Op, r.Length, r.Offset, err)
 }
 
+// do does r and returns when it is done.
 func (d *Disk) do(r *block.Request) error {
+	err := d.doOnce(r)
+	if err == nil && r.Durable && r.Op != block.OpRead {
+		return d.flush()
+	}
+	return err
+}
+
+func (d *Disk) doOnce(r *block.Request) error {
 	switch r.Op {
 	case block.OpRead:
 		if !d.align.holds(r) {
@@ -75,13 +54,17 @@ func (d *Disk) do(r *block.Request) error {
 		defer d.partial.RUnlock()
 		return transfer(unix.Pwritev, d.fd, r)
 	case block.OpFlush:
-		return again(func() error { return unix.Fdatasync(d.fd) })
+		return d.flush()
 	case block.OpDiscard:
 		return d.discard(r.Offset, r.Length)
 	case block.OpWriteZeroes:
 		return d.writeZeroes(r.Offset, r.Length, r.Unmap)
 	}
 	return block.ErrUnsupported
+}
+
+func (d *Disk) flush() error {
+	return again(func() error { return unix.Fdatasync(d.fd) })
 }
 
 // maxVectors is IOV_MAX.

@@ -1,11 +1,12 @@
 // Package rawfile is a block.Backend over a raw disk image or a block device
 // of the host.
 //
-// Payload goes between the file and guest memory by preadv and pwritev, never
-// through a buffer of ours unless O_DIRECT demands an alignment that the guest's
-// memory doesn't have. A read is tried in place with RWF_NOWAIT first: what is
-// in the page cache is answered at once. Everything else goes to a bounded pool
-// of goroutines, each blocked in one system call at a time.
+// Payload goes between the file and guest memory by vectored system calls,
+// never through a buffer of ours unless O_DIRECT demands an alignment that the
+// guest's memory doesn't have. A read is tried in place with RWF_NOWAIT first:
+// what is in the page cache is answered at once. What has to wait for the device
+// goes to an io_uring of the queue. Everything else, and all where io_uring isn't there, goes
+// to a bounded pool of goroutines, each blocked in one system call at a time.
 //
 // A file is locked while it is open, exclusively unless read-only, so that two
 // VMs can't write one disk.
@@ -47,12 +48,14 @@ type Disk struct {
 	pool   *pool
 	pace   pace
 
+	closing sync.Once
+
 	// partial is held by a direct write that reads a block in order to change
 	// a part of it, and shared by all other changes.
 	partial sync.RWMutex
 
-	// What the file turned out not to support; asked for once.
-	noNowait, noPunch, noZero atomic.Bool
+	// What the file or the kernel turned out not to have; asked for once.
+	noNowait, noPunch, noZero, noRing atomic.Bool
 }
 
 // Open opens and locks the file. Errors say what to do.
@@ -76,11 +79,15 @@ func Open(c Config) (*Disk, error) {
 // Info implements block.Backend.
 func (d *Disk) Info() block.Info { return d.info }
 
-// Close waits for the pool and releases the file and its lock. No request may
-// be under way. Written data that was not flushed is left to the kernel.
-func (d *Disk) Close() error {
-	d.pool.close()
-	return d.f.Close()
+// Close waits for the pool and releases the file and its lock. No session may
+// be open. Written data that was not flushed is left to the kernel. A
+// second Close does nothing.
+func (d *Disk) Close() (err error) {
+	d.closing.Do(func() {
+		d.pool.close()
+		err = d.f.Close()
+	})
+	return err
 }
 
 var _ block.Backend = (*Disk)(nil)

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"splitvm/guest/layout"
+	"splitvm/vmm/virtio"
 	"splitvm/vmm/virtio/block"
 	"splitvm/vmm/virtio/block/rawfile"
 	"splitvm/vmm/virtio/virtiotest"
@@ -57,11 +58,16 @@ func start(t testing.TB, c rawfile.Config) disk {
 
 func startOn(t testing.TB, backend *rawfile.Disk) disk {
 	t.Helper()
+	return startWithout(t, backend, 0)
+}
+
+func startWithout(t testing.TB, backend *rawfile.Disk, features virtio.Features) disk {
+	t.Helper()
 	dev, err := block.New(block.Config{Backend: backend, Queues: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return disk{virtiotest.Start(t, dev, virtiotest.Options{EventIdx: true, Indirect: true}, 0), t}
+	return disk{virtiotest.Start(t, dev, virtiotest.Options{EventIdx: true, Indirect: true}, features), t}
 }
 
 // Request types and outcomes (virtio 1.2, 5.2.6).
@@ -129,6 +135,7 @@ func TestRandomRequests(t *testing.T) {
 		for name, prepare := range map[string]func(*rawfile.Disk){
 			"as it is":     func(*rawfile.Disk) {},
 			"no fallocate": (*rawfile.Disk).AsIfNoFallocate,
+			"no io_uring":  (*rawfile.Disk).AsIfNoRing,
 			"4 KiB blocks": func(d *rawfile.Disk) {
 				if c.Direct {
 					d.AsIfAligned(4096)
@@ -193,6 +200,19 @@ func (d disk) checkOne(i int, random *rand.Rand, want []byte, sector uint64, at 
 			d.t.Fatalf("request %d: %d bytes from sector %d into %v differ", i, n, sector, spans)
 		}
 	}
+}
+
+// TestWritethrough: a driver that knows no flush.
+func TestWritethrough(t *testing.T) {
+	const flushAndWCE = virtio.Features(1<<9 | 1<<11)
+	modes(t, func(t *testing.T, c rawfile.Config) {
+		path, model := image(t)
+		c.Path = path
+		randomRequests(t, startWithout(t, open(t, c), flushAndWCE), model)
+		if now, err := os.ReadFile(path); err != nil || !bytes.Equal(now, model) {
+			t.Fatalf("the file is not what was written (%v)", err)
+		}
+	})
 }
 
 // raw is a request with buffers where the test wants them.
