@@ -10,11 +10,10 @@ import (
 	"splitvm/remote"
 )
 
-// room returns how many lines may be brought ahead now: half of the frames that
-// an evictor keeps free are left to demand.
+// room returns how many lines may be brought ahead now; half of the demand's
+// reserve is left alone.
 func (p *Pager) room() int {
-	low, _ := watermarks(p.budget.capacity.Load())
-	return int(max(p.budget.free()-low/2, 0))
+	return int(max(p.budget.free()-demandReserve(p.budget.capacity.Load())/2, 0))
 }
 
 // ahead brings the lines of an advice, as far as there are free frames, or opens

@@ -37,10 +37,29 @@ type evictor struct {
 	scratch   []excache.Line
 }
 
-// watermarks returns how many free frames start and end an eviction.
-func watermarks(capacity int64) (low, high int64) {
-	low = min(max(capacity/64, 16), 1024)
-	return low, low + min(max(capacity/64, 64), 1024)
+// demandReserve is how many free frames are kept for demand alone.
+func demandReserve(capacity int64) int64 { return min(max(capacity/64, 16), 1024) }
+
+// watermarks returns how many free frames start and end an eviction: a little for
+// demand, and as much as streams need on top.
+func (p *Pager) watermarks() (low, high int64) {
+	capacity, streams := p.budget.capacity.Load(), p.streams.Load()
+	low = demandReserve(capacity)
+	return low + streams/2, low + min(max(capacity/64, 64), 1024) + streams
+}
+
+// wantFrames is told that advice was or could have been cut for lack of free frames. A
+// stream takes as many frames in the time of a write-back as it uses lines, so
+// the reserve for streams doubles, up to a quarter of the ExCache.
+func (p *Pager) wantFrames() {
+	now := p.streams.Load()
+	p.streams.CompareAndSwap(now, min(2*now+batchLines, p.budget.capacity.Load()/4))
+}
+
+// forgetFrames halves the reserve for streams; called now and then.
+func (p *Pager) forgetFrames() {
+	now := p.streams.Load()
+	p.streams.CompareAndSwap(now, now/2)
 }
 
 // kick wakes the evictor.
@@ -53,7 +72,7 @@ func (e *evictor) kick() {
 
 // checkFree wakes the evictor if free frames are getting few.
 func (p *Pager) checkFree() {
-	if low, _ := watermarks(p.budget.capacity.Load()); p.budget.free() < low {
+	if low, _ := p.watermarks(); p.budget.free() < low {
 		p.evictor.kick()
 	}
 }
@@ -66,7 +85,7 @@ func (e *evictor) run(ctx context.Context) {
 			return
 		case <-e.wake:
 		}
-		low, high := watermarks(e.pager.budget.capacity.Load())
+		low, high := e.pager.watermarks()
 		e.finish()
 		if e.pager.budget.free() >= low {
 			continue

@@ -100,7 +100,12 @@ func (sh *shard) begin(l excache.Line, ev excache.Event, read time.Time) (job, p
 		}
 		fallthrough
 	case excache.Zero, excache.Remote, excache.Fetching:
-		return j, sh.faulted.Fault(l, ev != excache.ReadFault, p.room()), nil
+		room := p.room()
+		a := sh.faulted.Fault(l, ev != excache.ReadFault, room)
+		if a.Count > 0 && 2*a.Count > room {
+			p.wantFrames()
+		}
+		return j, a, nil
 	case excache.Clean:
 		if ev == excache.ProtectFault {
 			return j, sh.upgraded.Fault(l, true, prefetch.MaxWindow), nil

@@ -48,6 +48,7 @@ type Pager struct {
 	shards []*shard
 
 	budget      budget
+	streams     atomic.Int64 // free frames that streams want
 	evictor     *evictor
 	outstanding outstanding
 	stats       stats

@@ -101,6 +101,9 @@ func (p *Pager) repairLines(l, end excache.Line, present bool) error {
 		p.table.Store(l, fix.Entry)
 		if fix.Entry.Resident() {
 			p.budget.used.Add(1)
+			if fix.Entry.Newest() {
+				p.stats.Dirty.Add(1)
+			}
 			p.shards[p.layout.shardOf(l)].policy.Insert(l, policy.Demand)
 		}
 	}

@@ -26,9 +26,17 @@ type shard struct {
 
 // step moves a line, and tells the policy. Preconditions: sh.mu is held.
 func (sh *shard) step(l excache.Line, ev excache.Event, why policy.Origin) (excache.Effects, error) {
+	was := sh.pager.table.At(l)
 	do, err := sh.pager.table.Step(l, ev)
 	if err != nil {
 		return 0, fmt.Errorf("shard %d: %w", sh.index, err)
+	}
+	if now := sh.pager.table.At(l).Newest(); now != was.Newest() {
+		if now {
+			sh.pager.stats.Dirty.Add(1)
+		} else {
+			sh.pager.stats.Dirty.Add(-1)
+		}
 	}
 	if do.Has(excache.Enter) {
 		sh.policy.Insert(l, why)

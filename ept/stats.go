@@ -12,6 +12,8 @@ import (
 type stats struct {
 	Zero, Missed, Held, Waited, Upgrade, Resident, Late atomic.Uint64
 
+	Dirty atomic.Int64
+
 	Batches, Foreign, Starved, NoMemory, ReadErrors, WriteErrors atomic.Uint64
 	Evicted, WrittenBack, ZeroLines, Hot, WriteMessages          atomic.Uint64
 	Ahead, AheadZero, AheadFailed, Opened, MarksUsed, MarksLost  atomic.Uint64
@@ -129,6 +131,7 @@ func (d *Durations) quantiles() Quantiles {
 type Stats struct {
 	Capacity int64 `json:"capacity_lines"`
 	Used     int64 `json:"used_lines"`
+	Dirty    int64 `json:"dirty_lines"` // whose content no replica has yet
 
 	Zero     uint64 `json:"faults_zero"`     // first touches, filled with zeroes
 	Missed   uint64 `json:"faults_missed"`   // fetched from a monitor
@@ -166,6 +169,21 @@ type Stats struct {
 	WriteBack Quantiles `json:"write_back"` // batch sent to acknowledged
 }
 
+// BytesRead returns how much was fetched from monitors.
+func (s *Stats) BytesRead() uint64 { return (s.Missed + s.Ahead) * excache.LineSize }
+
+// BytesWritten returns how much was written back, to each replica.
+func (s *Stats) BytesWritten() uint64 { return s.WrittenBack * excache.LineSize }
+
+// PrefetchAccuracy returns the share of prefetches that the guest came for, of
+// those whose end is known; 0 if there is none.
+func (s *Stats) PrefetchAccuracy() float64 {
+	if s.MarksUsed == 0 {
+		return 0
+	}
+	return float64(s.MarksUsed) / float64(s.MarksUsed+s.MarksLost)
+}
+
 // Stats returns the counters.
 func (p *Pager) Stats() Stats {
 	s := &p.stats
@@ -174,7 +192,7 @@ func (p *Pager) Stats() Stats {
 		return d.quantiles()
 	}
 	return Stats{
-		Capacity: p.budget.capacity.Load(), Used: p.budget.used.Load(),
+		Capacity: p.budget.capacity.Load(), Used: p.budget.used.Load(), Dirty: s.Dirty.Load(),
 		Zero: s.Zero.Load(), Missed: s.Missed.Load(), Held: s.Held.Load(), Waited: s.Waited.Load(),
 		Upgrade: s.Upgrade.Load(), Resident: s.Resident.Load(), Late: s.Late.Load(), Foreign: s.Foreign.Load(),
 		Batches: s.Batches.Load(), Starved: s.Starved.Load(), NoMemory: s.NoMemory.Load(),

@@ -25,7 +25,7 @@ var (
 // watch stops the vNode when something waits beyond the deadline that nothing else
 // would end: a fault without a free frame, or a READ that a monitor forgot.
 func (p *Pager) watch() {
-	tick := time.NewTicker(min(max(p.cfg.Deadline/8, 10*time.Millisecond), time.Second))
+	tick := time.NewTicker(min(max(p.cfg.Deadline/8, 10*time.Millisecond), 200*time.Millisecond))
 	defer tick.Stop()
 	for {
 		select {
@@ -44,6 +44,7 @@ func (p *Pager) watch() {
 		if l, since, ok := p.outstanding.oldest(); ok && time.Since(since) > p.cfg.Deadline+grace {
 			p.fail(l, errNoAnswer)
 		}
+		p.forgetFrames()
 		p.checkFree() // an evictor that found nothing tries again
 	}
 }

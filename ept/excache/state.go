@@ -100,5 +100,14 @@ func (e Entry) Resident() bool {
 	return false
 }
 
+// Newest tells whether the page has, or may have, what no replica has.
+func (e Entry) Newest() bool {
+	switch e.State() {
+	case Opening, Dirty, Protecting, WritingBack:
+		return true
+	}
+	return false
+}
+
 // String gives state and flags.
 func (e Entry) String() string { return e.State().String() + e.Flags().String() }

@@ -109,7 +109,7 @@ func TestPreloaded(t *testing.T) {
 func TestPolicies(t *testing.T) {
 	require.UFFD(t)
 	addr := startMonitor(t, 64<<20)
-	for i, c := range []struct{ policy, prefetch string }{{"fifo", "off"}, {"lru", "sequential"}, {"s3fifo", "trend"}} {
+	for i, c := range []struct{ policy, prefetch string }{{"fifo", "off"}, {"lru", "sequential"}, {"s3fifo", "majority"}} {
 		t.Run(c.policy+" "+c.prefetch, func(t *testing.T) {
 			r := runAlone(t, guesttest.Spec{Pages: 4096, RegionLines: 1024, Shards: 2, Capacity: 1024, Monitors: []string{addr}, Session: uint64(i + 1),
 				Work: "verify", Threads: 3, Ops: 8000, Writes: 30, Policy: c.policy, Prefetch: c.prefetch,

@@ -16,7 +16,7 @@ func TestStreams(t *testing.T) {
 		t.Skip("a measurement: set SPLITVM_BENCH=1 on a quiet machine")
 	}
 	m := startMonitorProcess(t)
-	for i, prefetch := range []string{"trend", "sequential", "off", "trend"} {
+	for i, prefetch := range []string{"majority", "sequential", "off", "majority"} {
 		for _, writes := range []int{0, 100} {
 			local := runAlone(t, guesttest.Spec{Pages: 16384, RegionLines: 1 << 18, Work: "pass", Passes: 2, Writes: writes, Local: true})
 			r := runAlone(t, guesttest.Spec{Pages: 16384, RegionLines: 1 << 18, Shards: 1, Capacity: 4096, Monitors: []string{m.addr}, Session: uint64(100 + 2*i + writes),

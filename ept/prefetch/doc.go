@@ -53,11 +53,11 @@ const MaxWindow = 256
 var kinds = map[string]func() Prefetcher{
 	"off":        func() Prefetcher { return Off{} },
 	"sequential": func() Prefetcher { return NewSequential() },
-	"trend":      func() Prefetcher { return NewTrend() },
+	"majority":   func() Prefetcher { return NewTrend() },
 }
 
 // Default names the prefetcher to use where none is asked for.
-const Default = "trend"
+const Default = "majority"
 
 // ByName returns a new prefetcher of a name; the error lists the names.
 func ByName(name string) (Prefetcher, error) {
