@@ -12,8 +12,7 @@
 // waits in the poller costs a failed read, an epoll_wait, a scheduling round
 // and often a wake-up of a second thread for each message; one that blocks in
 // recvmsg costs the system call. net.Buffers has no reading side at all, so it
-// cannot scatter a payload into pages. See BenchmarkPingPong in remote/client
-// for the measured ratio.
+// cannot scatter a payload into pages. See below for the measured ratio.
 //
 // The price is a thread per blocked connection (two per peer), which is small
 // for the number of peers that a monitor has.
@@ -22,9 +21,11 @@
 //
 // Between two processes of one host, two rings in a memfd and futexes take half
 // the time of a unix socket, for a single line and per line of a batch
-// (BenchmarkReadRTT and BenchmarkLines of monitors/memory, in turns on one
-// machine: p50 of a 4 KiB read 0.50 of a TCP ping-pong's, 1.0 over unix, 1.05
-// over TCP; processor time per line in batches 0.3 to 0.6 of TCP's). The copies
+// (BenchmarkReadRTT and BenchmarkLines of monitors/memory, in turns on a machine
+// of two processors that was busy otherwise too: p50 of a 4 KiB read 0.45 to 0.7
+// of a bare TCP ping-pong's, 0.9 to 1.1 over unix, 1.0 to 1.15 over TCP, and 1.3 to
+// 1.75 for a ping-pong by package net; processor time per line in batches 0.35 to
+// 0.8 of TCP's). The copies
 // are Go's there: memory that such a connection sends from or receives into must
 // not be registered with userfaultfd in this process.
 //
