@@ -86,17 +86,32 @@ func (p *Pager) bringAhead(lines []excache.Line, mark excache.Line, write bool) 
 		p.evictor.kick()
 		return
 	}
+	zero, fetch := sh.claim(lines, want, mark, write)
+	if left := want - len(zero) - len(fetch); left > 0 {
+		p.release(int64(left))
+	}
+	p.checkFree()
+	if len(fetch) > 0 {
+		p.fetchAhead(sh, fetch, mark)
+	}
+	p.stats.AheadZero.Add(uint64(len(zero)))
+	p.layout.runs(zero, func(r run) { p.installRun(sh, r, zeroes.lines(0, r.count), write, policy.Ahead) })
+}
+
+// claim steps up to want of the lines: those to fill with zeroes are Mapping or
+// Opening on return, those to fetch Fetching.
+func (sh *shard) claim(lines []excache.Line, want int, mark excache.Line, write bool) (zero, fetch []excache.Line) {
 	ev := excache.Prefetch
 	if write {
 		ev = excache.PrefetchWrite
 	}
-	var zero, fetch []excache.Line
 	sh.mu.Lock()
+	defer sh.mu.Unlock()
 	for _, l := range lines {
 		if len(zero)+len(fetch) == want {
 			break
 		}
-		if l == mark && p.table.At(l).State() == excache.Zero {
+		if l == mark && sh.pager.table.At(l).State() == excache.Zero {
 			continue
 		}
 		do, err := sh.step(l, ev, policy.Ahead)
@@ -109,16 +124,7 @@ func (p *Pager) bringAhead(lines []excache.Line, mark excache.Line, write bool) 
 			zero = append(zero, l)
 		}
 	}
-	sh.mu.Unlock()
-	if left := want - len(zero) - len(fetch); left > 0 {
-		p.release(int64(left))
-	}
-	p.checkFree()
-	if len(fetch) > 0 {
-		p.fetchAhead(sh, fetch, mark)
-	}
-	p.stats.AheadZero.Add(uint64(len(zero)))
-	p.layout.runs(zero, func(r run) { p.installRun(sh, r, zeroes.lines(0, r.count), write, policy.Ahead) })
+	return zero, fetch
 }
 
 // aheadRead is a READ of lines that nobody asked for yet.

@@ -183,26 +183,9 @@ func (w *world) execute(l int) error {
 		op.outcome = Fetched
 		op.value = max(m.backing, 0)
 	case InstallRO, InstallRW, ZeroRO, ZeroRW:
-		if m.page != none {
-			op.outcome = Exists
-			return nil
-		}
-		if op.effect == ZeroRO || op.effect == ZeroRW {
-			op.value = 0
-		}
-		m.page = op.value
-		m.mapPage(op.effect == InstallRW || op.effect == ZeroRW)
-		w.wake(l)
+		w.executeInstall(l)
 	case ContinueRO, ContinueRW:
-		switch {
-		case m.page == none:
-			op.outcome = Gone
-		case m.pte != unmapped:
-			op.outcome = Mapped
-		default:
-			m.mapPage(op.effect == ContinueRW)
-			w.wake(l)
-		}
+		w.executeContinue(l)
 	case Unprotect:
 		if m.pte == readOnly {
 			m.pte = writable
@@ -224,6 +207,35 @@ func (w *world) execute(l int) error {
 		return fmt.Errorf("line %d: several operations at once: %v", l, op.effect)
 	}
 	return nil
+}
+
+// executeInstall is UFFDIO_COPY or UFFDIO_ZEROPAGE.
+func (w *world) executeInstall(l int) {
+	m, op := &w.lines[l], &w.lines[l].op
+	if m.page != none {
+		op.outcome = Exists
+		return
+	}
+	if op.effect == ZeroRO || op.effect == ZeroRW {
+		op.value = 0
+	}
+	m.page = op.value
+	m.mapPage(op.effect == InstallRW || op.effect == ZeroRW)
+	w.wake(l)
+}
+
+// executeContinue is UFFDIO_CONTINUE.
+func (w *world) executeContinue(l int) {
+	m, op := &w.lines[l], &w.lines[l].op
+	switch {
+	case m.page == none:
+		op.outcome = Gone
+	case m.pte != unmapped:
+		op.outcome = Mapped
+	default:
+		m.mapPage(op.effect == ContinueRW)
+		w.wake(l)
+	}
 }
 
 func (m *lineModel) mapPage(rw bool) {

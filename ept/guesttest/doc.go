@@ -37,7 +37,7 @@ type Spec struct {
 	Deadline    time.Duration
 	Session     uint64
 
-	Work     string // verify, pass, random, miss, reread, discard
+	Work     string // verify, pass, random, miss, reread, discard, sparse
 	Threads  int
 	Ops      int           // verify: accesses of each thread; random: accesses
 	Duration time.Duration // verify: instead of Ops
@@ -61,6 +61,7 @@ type Result struct {
 	Nanos    int64   // of the measured part
 	Samples  []int64 // random: nanoseconds of each access
 	Passes   []int64 // pass: nanoseconds per page of each pass
+	Table    int64   // bytes that the line table takes
 	Pagers   int     // pagers that served
 	Error    string  // why it ended early
 	Stats    json.RawMessage

@@ -39,22 +39,31 @@ func (s *Spec) run() Result {
 	return g.result
 }
 
-func (g *guest) serve() error {
+// makeMemory makes the guest's memory and maps it.
+func (g *guest) makeMemory() (*os.File, error) {
 	fd, err := unix.MemfdCreate("guest", unix.MFD_CLOEXEC)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	file := os.NewFile(uintptr(fd), "guest")
 	size := g.Pages * pageSize
 	if err := unix.Ftruncate(fd, int64(size)); err != nil {
-		return err
+		return nil, err
 	}
 	for p := range g.Preload { // like a VMM that loads a kernel before the pager starts
 		if _, err := unix.Pwrite(fd, binary.LittleEndian.AppendUint64(nil, uint64(p)+1), int64(p)*pageSize); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if g.mem, err = unix.Mmap(fd, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
+		return nil, err
+	}
+	return file, nil
+}
+
+func (g *guest) serve() error {
+	file, err := g.makeMemory()
+	if err != nil {
 		return err
 	}
 	if g.Local {
@@ -78,6 +87,7 @@ func (g *guest) serve() error {
 		return keeper.Err() // threads still wait: closing h would give them zeroes
 	}
 	g.result.Pagers = keeper.Restarts() + 1
+	g.result.Table, _ = h.TableSize()
 	if stats, statsErr := keeper.Stats(ctx); statsErr == nil {
 		g.result.Stats, _ = json.Marshal(stats)
 	}
@@ -102,7 +112,7 @@ func (g *guest) slots() []ept.Slot {
 	size := uint64(len(g.mem))
 	half := size / 2 &^ (uint64(g.RegionLines)*pageSize - 1)
 	base := ept.HVA(addressOf(g.mem))
-	upper := ept.Slot{GPA: gap, HVA: base + ept.HVA(half), Size: size - half, Offset: int64(half)}
+	upper := ept.Slot{GPA: ept.GPA(max(gap, size)), HVA: base + ept.HVA(half), Size: size - half, Offset: int64(half)}
 	if half == 0 {
 		return []ept.Slot{upper}
 	}
@@ -129,6 +139,8 @@ func (g *guest) work(k *handoff.Keeper) error {
 		return g.verify(k)
 	case "pass":
 		return g.pass()
+	case "sparse":
+		return g.sparse()
 	case "reread":
 		return g.reread()
 	case "discard":

@@ -75,3 +75,21 @@ func (g *guest) discard(k *handoff.Keeper) error {
 	}
 	return nil
 }
+
+// sparse writes Ops pages spread over all of memory, and reads them twice.
+func (g *guest) sparse() error {
+	runtime.LockOSThread()
+	step := g.Pages / g.Ops
+	for p := 0; p < g.Pages; p += step {
+		store(g.mem, p*pageSize+8, uint64(p)+1)
+	}
+	for range 2 {
+		for p := 0; p < g.Pages; p += step {
+			if v := load(g.mem, p*pageSize+8); v != uint64(p)+1 {
+				g.wrong(p, v, uint64(p)+1)
+			}
+			g.result.Accesses++
+		}
+	}
+	return nil
+}

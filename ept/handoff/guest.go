@@ -97,6 +97,16 @@ func (g *Guest) files() []int {
 	return fds
 }
 
+// TableSize returns how many bytes of memory the line table takes: what was
+// touched of it.
+func (g *Guest) TableSize() (int64, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(g.table.Fd()), &st); err != nil {
+		return 0, fmt.Errorf("look at line table: %w", err)
+	}
+	return st.Blocks * 512, nil
+}
+
 // Close ends the guest's remote memory: every page that is not in the memfd is
 // zeroes from now on, so no vCPU may run any more. Sleepers wake.
 func (g *Guest) Close() error {

@@ -119,3 +119,20 @@ func TestPolicies(t *testing.T) {
 		})
 	}
 }
+
+// TestSparseGuest: a guest of 256 GiB costs what it touches.
+func TestSparseGuest(t *testing.T) {
+	require.UFFD(t)
+	addr := startMonitor(t, 64<<20)
+	r := runAlone(t, guesttest.Spec{Pages: 256 << 18, RegionLines: 1 << 18, Shards: 4, Capacity: 512, Monitors: []string{addr}, Session: 1,
+		Work: "sparse", Ops: 3000})
+	check(t, r)
+	s := stats(t, r)
+	if s.Missed+s.Ahead+s.Held < 5000 {
+		t.Errorf("%d misses, %d ahead, %d held: memory was not evicted", s.Missed, s.Ahead, s.Held)
+	}
+	if r.Table == 0 || r.Table > 64<<20 {
+		t.Errorf("the line table takes %d bytes", r.Table)
+	}
+	t.Logf("line table %d KiB, %v", r.Table>>10, time.Duration(r.Nanos))
+}
