@@ -36,6 +36,9 @@ var (
 	descCapacity = desc("excache_capacity_lines", "Lines that the ExCache may hold.")
 	descUsed     = desc("excache_used_lines", "Lines that the ExCache holds.")
 	descFaults   = desc("excache_faults_total", "Faults by what served them.", "kind")
+	descDirty    = desc("excache_dirty_lines", "Lines whose content no memory monitor has yet.")
+	descAhead    = desc("excache_prefetched_lines_total", "Lines fetched before they were asked for.")
+	descAccuracy = desc("excache_prefetch_accuracy_ratio", "Share of prefetches that the guest came for.")
 	descEvicted  = desc("excache_evicted_lines_total", "Lines that left the ExCache.")
 	descWritten  = desc("excache_written_back_lines_total", "Lines sent to memory monitors.")
 	descStage    = desc("excache_stage_seconds", "Time of each stage of serving memory.", "stage")
@@ -44,7 +47,7 @@ var (
 
 // Describe implements prometheus.Collector.
 func (c *vnodeCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descMemory, descCapacity, descUsed, descFaults, descEvicted, descWritten, descStage, descPagers} {
+	for _, d := range []*prometheus.Desc{descMemory, descCapacity, descUsed, descDirty, descAhead, descAccuracy, descFaults, descEvicted, descWritten, descStage, descPagers} {
 		ch <- d
 	}
 }
@@ -72,6 +75,9 @@ func (c *vnodeCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge(descCapacity, float64(e.Capacity))
 	gauge(descUsed, float64(e.Used))
 	counter(descPagers, uint64(s.Pagers))
+	gauge(descDirty, float64(e.Dirty))
+	gauge(descAccuracy, e.PrefetchAccuracy())
+	counter(descAhead, e.Ahead)
 	counter(descEvicted, e.Evicted)
 	counter(descWritten, e.WrittenBack)
 	for _, k := range faultKinds(e) {

@@ -7,9 +7,12 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/urfave/cli/v3"
 
+	"splitvm/ept/policy"
+	"splitvm/ept/prefetch"
 	"splitvm/vmm"
 )
 
@@ -77,8 +80,8 @@ func runFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "local", Usage: "memory and disks on this host, without a rack"},
 		&cli.StringSliceFlag{Name: "memory-monitor", Usage: "the guest's memory is at these memory monitors, `HOST:PORT[,...]` or unix:PATH; may be repeated"},
 		size("excache", "512M", "cache of remote memory on this host, as `SIZE`"),
-		&cli.StringFlag{Name: "evict-policy", Value: "fifo", Usage: "`POLICY` by which lines leave the ExCache: fifo (with second chance), s3fifo or sfifo"},
-		&cli.StringFlag{Name: "prefetch", Value: "", Usage: "`PREFETCHER`: off, sequential or majority"},
+		&cli.StringFlag{Name: "evict-policy", Value: policy.Default, Usage: "`POLICY` by which lines leave the ExCache: " + strings.Join(policy.Names(), ", ")},
+		&cli.StringFlag{Name: "prefetch", Value: prefetch.Default, Usage: "`PREFETCHER` that brings lines ahead: " + strings.Join(prefetch.Names(), ", ")},
 		&cli.BoolFlag{Name: "checksums", Usage: "protect lines on the wire with checksums"},
 		&cli.StringFlag{Name: "kernel", Aliases: []string{"k"}, Usage: "`FILE`: bzImage (vmlinuz) or ELF vmlinux", Required: true},
 		&cli.StringFlag{Name: "modules", Usage: "`DIR` of the kernel's modules (/lib/modules/VERSION), for the init that runs COMMAND"},

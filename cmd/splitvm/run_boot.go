@@ -64,6 +64,7 @@ func (n *vnode) initrd(extra []initramfs.File) (io.ReaderAt, int64, error) {
 		if _, err := io.Copy(&own, io.NewSectionReader(f, 0, size)); err != nil {
 			return nil, 0, fmt.Errorf("initrd: %w", err)
 		}
+		own.Write(initramfs.Padding(size))
 	case n.o.modules != "":
 		program, err := initProgram()
 		if err != nil {

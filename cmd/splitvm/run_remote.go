@@ -129,12 +129,23 @@ func (f *farMemory) reachable(ctx context.Context) error {
 	return f.eachMonitor(ctx, func(*client.Client, int) error { return nil })
 }
 
-// guard ends the guest when a line of its memory can't be served.
+// leaveTime is what the guest's threads have to get out of a memory that is not
+// served any more.
+const leaveTime = 10 * time.Second
+
+// guard ends the guest when a line of its memory can't be served. A thread that
+// waits for that line may not be able to leave it; then splitvm ends as it is,
+// for nothing hangs for ever.
 func (f *farMemory) guard(vm *vmm.VM) {
 	select {
-	case <-f.keeper.Done():
-		vm.End(vmm.Outcome{End: vmm.Failed, Err: fmt.Errorf("remote memory: %w", f.keeper.Err())})
 	case <-vm.Ended():
+	case <-f.keeper.Done():
+		err := fmt.Errorf("remote memory: %w", f.keeper.Err())
+		vm.End(vmm.Outcome{End: vmm.Failed, Err: err})
+		time.AfterFunc(leaveTime, func() {
+			fmt.Fprintln(os.Stderr, "splitvm: run:", err)
+			os.Exit(exitRefused)
+		})
 	}
 }
 
