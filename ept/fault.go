@@ -62,9 +62,6 @@ func (sh *shard) fault(e *uffd.Event, read time.Time) {
 		p.broken(err)
 		return
 	}
-	if j.do.Has(excache.Awaited) {
-		p.stats.Queue.Observe(time.Since(read))
-	}
 	short := j.do.Has(installs | zeroing | excache.Unprotect)
 	p.perform(j)
 	if short {

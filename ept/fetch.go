@@ -58,6 +58,9 @@ func (r *demandRead) start() {
 	r.owner = r.pager.health.order(at.Owners, r.tries)
 	r.tries++
 	r.sent = time.Now()
+	if r.tries == 1 {
+		r.pager.stats.Queue.Observe(r.sent.Sub(r.first))
+	}
 	r.run[0] = remote.Run{First: line, Count: 1}
 	r.pager.cfg.Monitors[r.owner].StartRead(Read{Urgent: true, At: at.At, Runs: r.run[:], Mem: r.job.frame.data[:], Deadline: r.deadline()}, r)
 }
@@ -82,7 +85,8 @@ func (r *demandRead) ReadDone(absent *remote.LineSet, err error) {
 		r.failed(err)
 		return
 	}
-	p.stats.Wire.Observe(time.Since(r.sent))
+	arrived := time.Now()
+	p.stats.Wire.Observe(arrived.Sub(r.sent))
 	if absent.Has(0) {
 		clear(r.job.frame.data[:])
 	}
@@ -92,10 +96,9 @@ func (r *demandRead) ReadDone(absent *remote.LineSet, err error) {
 	*r = demandRead{}
 	demandReads.Put(r)
 	j.do = j.shard.stepOne(j.line, excache.Fetched, j.why)
-	start := time.Now()
 	p.perform(j)
 	end := time.Now()
-	p.stats.Install.Observe(end.Sub(start))
+	p.stats.Install.Observe(end.Sub(arrived))
 	p.stats.Miss.Observe(end.Sub(began))
 }
 

@@ -160,7 +160,7 @@ type Stats struct {
 	MarksUsed   uint64 `json:"marks_used"`         // prefetches that the guest came for
 	MarksLost   uint64 `json:"marks_lost"`         // and those that it didn't
 
-	Queue     Quantiles `json:"queue"`      // event read to step done
+	Queue     Quantiles `json:"queue"`      // event read to READ sent
 	Wire      Quantiles `json:"wire"`       // READ sent to payload there
 	WireAhead Quantiles `json:"wire_ahead"` // likewise, of READs ahead
 	Install   Quantiles `json:"install"`    // payload there to vCPU woken: copy, map, wake

@@ -104,16 +104,24 @@ func servePager() int {
 	return 0
 }
 
-// point tells the test that the guest has come to a point; its reader goes on
-// when the test has read the line.
-func point(name string) { fmt.Println(pointPrefix + name) }
+// point tells the test that the guest has come to a point, and waits until the
+// test says to go on.
+func point(name string) {
+	fmt.Println(pointPrefix + name)
+	var b [1]byte
+	os.Stdin.Read(b[:])
+}
 
 const pointPrefix = "point "
 
 // Run starts cmd, made by Command, calls at for each point that the guest comes
-// to, and returns its result.
+// to (it waits meanwhile), and returns its result.
 func Run(cmd *exec.Cmd, at func(point string)) (Result, error) {
 	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return Result{}, err
+	}
+	goOn, err := cmd.StdinPipe()
 	if err != nil {
 		return Result{}, err
 	}
@@ -126,6 +134,7 @@ func Run(cmd *exec.Cmd, at func(point string)) (Result, error) {
 		line, err := in.ReadString('\n')
 		if name, ok := strings.CutPrefix(strings.TrimSpace(line), pointPrefix); ok {
 			at(name)
+			goOn.Write([]byte{'\n'})
 		} else if line != "" {
 			parseErr = json.Unmarshal([]byte(line), &r)
 		}
