@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// guestTools is a squashfs root with busybox and what the network tests run in
-// a guest, made once per boot of the machine.
+// guestTools is a squashfs root with busybox and the guest's side of the
+// tests (guestTool), made once per boot of the machine.
 func guestTools(t *testing.T) string {
 	t.Helper()
 	image, err := makeGuestTools()
@@ -24,21 +24,22 @@ func guestTools(t *testing.T) string {
 }
 
 var makeGuestTools = sync.OnceValues(func() (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
 	root, err := os.MkdirTemp("/tmp", "guest-tools")
 	if err != nil {
 		return "", err
 	}
 	script := `set -e
 cd "$1"
-mkdir -p bin proc sys dev tmp run etc lib lib64 usr
+mkdir -p bin proc sys dev tmp run etc lib usr
 cp "$(readlink -f "$(which busybox)")" bin/busybox
-for p in socat iperf3; do
-	cp "$(which $p)" bin/$p
-	ldd bin/$p | grep -o '/[^ ]*' | while read l; do mkdir -p ".$(dirname $l)"; cp -L $l .$l; done
-done
-for a in $(bin/busybox --list); do ln -sf busybox bin/$a; done
+cp "$2" bin/` + guestTool + `
+for a in $(bin/busybox --list); do [ -e bin/$a ] || ln -s busybox bin/$a; done
 mksquashfs . "$1.sqfs" -noappend -quiet`
-	if out, err := exec.Command("sh", "-c", script, "sh", root).CombinedOutput(); err != nil {
+	if out, err := exec.Command("sh", "-c", script, "sh", root, self).CombinedOutput(); err != nil {
 		return "", fmt.Errorf("make a root for guests: %w\n%s", err, out)
 	}
 	return root + ".sqfs", nil

@@ -51,18 +51,15 @@ func TestNetwork(t *testing.T) {
 until ping -c 1 -w 1 %[1]s >/dev/null; do :; done
 ping -c 20 -i 0.05 -s 1400 %[1]s | grep -E 'loss|round'
 echo "offloads: $(cat /sys/class/net/eth0/device/features)"
-echo "down: $(socat -u TCP:%[1]s:%[2]d - | md5sum)"
-mount -t tmpfs tmp /tmp
-dd if=/dev/urandom of=/tmp/x bs=1M count=%[4]d 2>/dev/null
-echo "up: $(md5sum </tmp/x)"
-socat -u OPEN:/tmp/x TCP:%[1]s:%[3]d
-`, host, down.port, up.port, size>>20))
+guesttool get %[1]s:%[2]d
+guesttool put %[1]s:%[3]d %[4]d
+`, host, down.port, up.port, size))
 			out := g.wait()
-			if want := md5.Sum(data); field(t, out, "down:") != hex.EncodeToString(want[:]) {
+			if want := md5.Sum(data); field(t, out, "got:") != hex.EncodeToString(want[:]) {
 				t.Errorf("the guest received something else:\n%s", out)
 			}
 			down.result(t)
-			if got := up.result(t); got != field(t, out, "up:") {
+			if got := up.result(t); got != field(t, out, "put:") {
 				t.Errorf("the machine received %s:\n%s", got, out)
 			}
 			if !strings.Contains(out, " 0% packet loss") {
@@ -99,7 +96,9 @@ func serve(t *testing.T, handle func(net.Conn) (string, error)) *server {
 			return
 		}
 		defer c.Close()
+		began := time.Now()
 		text, err := handle(c)
+		t.Logf("a connection of %v", time.Since(began).Round(time.Millisecond))
 		s.done <- outcome{text, err}
 	}()
 	return s
