@@ -106,6 +106,18 @@ func TestForbiddenPlaces(t *testing.T) {
 	}
 }
 
+// TestPartlyInWindow: all of a BAR has to be in a window.
+func TestPartlyInWindow(t *testing.T) {
+	m := newMachine(t, layout.Range{Start: window.Start, Size: 0x21000}, layout.Range{Start: window.Start + 0x100000, Size: 0x1000})
+	device, _, _ := plugBARs(t, m)
+	m.setConfig(device, command, 2, memory)
+	at := uint64(window.Start) + 0x100000
+	m.setConfig(device, bar0, 4, at)
+	if m.store(at, 4, 1) {
+		t.Error("a BAR of 8 KiB decodes in a window of 4")
+	}
+}
+
 // TestSwap moves two BARs to each other's places, one at a time: the first has
 // to wait until its place is free.
 func TestSwap(t *testing.T) {
