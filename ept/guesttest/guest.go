@@ -33,11 +33,18 @@ func (s *Spec) run() Result {
 	runtime.GOMAXPROCS(s.Threads + 4)
 	debug.SetGCPercent(-1) // stopping the world would wait for whoever faults
 	g := &guest{Spec: s}
-	if err := g.serve(); err != nil {
+	err := g.serve()
+	if lost := (*lostError)(nil); errors.As(err, &lost) {
+		return Result{Error: err.Error()} // its threads have the rest, and still wait
+	}
+	if err != nil {
 		g.result.Error = err.Error()
 	}
 	return g.result
 }
+
+// lostError is the end of a guest whose memory isn't served any more.
+type lostError struct{ error }
 
 // makeMemory makes the guest's memory and maps it.
 func (g *guest) makeMemory() (*os.File, error) {
@@ -84,7 +91,7 @@ func (g *guest) serve() error {
 	select {
 	case err = <-work:
 	case <-keeper.Done():
-		return keeper.Err() // threads still wait: closing h would give them zeroes
+		return &lostError{keeper.Err()} // threads still wait: closing h would give them zeroes
 	}
 	g.result.Pagers = keeper.Restarts() + 1
 	g.result.Table, _ = h.TableSize()
