@@ -9,6 +9,9 @@ else
 REQUIRE ?=
 endif
 
+# The whole-guest tests of `make test`; `make rig` runs all there are.
+RIGTESTS ?= ^(TestMachine|TestRun|TestRunRemote)$$
+
 .DEFAULT_GOAL := build
 .PHONY: help build run test vet unit rigtest soak tools clean
 
@@ -31,8 +34,8 @@ vet: ## go vet and gofmt
 unit: ## all tests but those with whole guests, with the race detector
 	SPLITVM_REQUIRE=$(REQUIRE) $(GO) test -race -timeout 15m ./...
 
-rigtest: ## whole Linux guests in the nested rig
-	SPLITVM_REQUIRE=rig,$(REQUIRE) $(GO) test -timeout 20m -count=1 -v ./integration/rig/...
+rigtest: ## stock kernels under splitvm in the nested rig, local and remote memory
+	SPLITVM_REQUIRE=rig,$(REQUIRE) SPLITVM_RIG_RUN='$(RIGTESTS)' $(GO) test -timeout 30m -count=1 -v -run '^TestInRig$$' ./integration/rig
 
 soak: tools build ## the long proofs: thousands of rounds, fuzzing
 	.ci/soak
