@@ -55,7 +55,7 @@ func (t *Transport) Write(off uint64, p []byte) {
 		}
 	case off >= configStart:
 		at := off - configStart
-		if n := uint64(len(t.config)); at < n && uint64(len(p)) <= n-at {
+		if n := uint64(t.desc.ConfigSize); at < n && uint64(len(p)) <= n-at {
 			t.dev.WriteConfig(int(at), p)
 		}
 	case off < commonSize:
