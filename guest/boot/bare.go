@@ -33,13 +33,15 @@ type BareArgs struct {
 
 // LoadBare plans the start of a bare guest, size bytes of image.
 //
-// Each vCPU begins in long mode in ring 3 (CS 0x33, DS and SS 0x2b, IOPL 3 so
-// that IN and OUT work, interrupts off, SSE on), with all memory up to the end
+// Each vCPU begins in long mode in ring 3 (CS 0x33, DS and SS 0x2b, IOPL 3 and
+// an I/O bitmap of zeroes so that IN and OUT work on every port, interrupts
+// off, SSE on), with all memory up to the end
 // of RAM mapped to itself, writable and executable, accessed and dirty set, so
 // that the processor never writes to the tables. There is no IDT: an exception
 // ends the guest. RSP is as after a call, 8 below a multiple of 16.
 //
-// The descriptors are at layout.BootGDT. The page tables are at
+// The descriptors are at layout.BootGDT, the task state segment that they name
+// at layout.BareTSS. The page tables are at
 // layout.PageTables if they fit there, which they do for 90 GiB and, with
 // HugePages, for any size; otherwise at the top of the RAM below 4 GiB.
 func LoadBare(image io.ReaderAt, size int64, p BareParams) (*Plan, error) {
@@ -60,7 +62,7 @@ func LoadBare(image io.ReaderAt, size int64, p BareParams) (*Plan, error) {
 	tables, top := bareTables(&p)
 	plan := &Plan{Kind: "bare guest, " + ModeUser64.String(), Segments: segs}
 	plan.Segments = append(plan.Segments, p.Data...)
-	plan.Segments = append(plan.Segments, bootGDT.segment(), tables.segment())
+	plan.Segments = append(plan.Segments, bareGDT.segment(), bareTSS(), tables.segment())
 	for _, args := range p.VCPUs {
 		e := user64(f.entry, uint64(tables.base), args)
 		if p.StackSize > 0 {
@@ -113,9 +115,9 @@ func user64(entry, tables uint64, args BareArgs) Entry {
 		CR3:    tables,
 		CR4:    cr4PAE | cr4OSFXSR | cr4OSXMMEXCPT,
 		EFER:   eferSCE | eferLME | eferLMA,
-		CS:     bootGDT.register(gdtUserCode),
-		Data:   bootGDT.register(gdtUserData),
-		TR:     bootGDT.register(gdtTSS),
-		GDT:    bootGDT.table(),
+		CS:     bareGDT.register(gdtUserCode),
+		Data:   bareGDT.register(gdtUserData),
+		TR:     bareGDT.register(gdtTSS),
+		GDT:    bareGDT.table(),
 	}
 }

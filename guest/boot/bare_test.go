@@ -45,7 +45,7 @@ func TestBare(t *testing.T) {
 		CR0: 0x80010033, CR3: 0x30000, CR4: 0x620, EFER: 0x501,
 		CS:   SegReg{Selector: 0x33, Limit: 0xFFFFFFFF, Type: 11, DPL: 3, S: true, Present: true, L: true, G: true},
 		Data: SegReg{Selector: 0x2b, Limit: 0xFFFFFFFF, Type: 3, DPL: 3, S: true, Present: true, DB: true, G: true},
-		TR:   SegReg{Selector: 0x40, Limit: 0x67, Type: 11, Present: true},
+		TR:   SegReg{Selector: 0x40, Base: 0x12000, Limit: 0x2068, Type: 11, Present: true},
 		GDT:  Table{Base: 0x500, Limit: 79},
 	}
 	second := entry

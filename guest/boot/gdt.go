@@ -23,6 +23,13 @@ const (
 // gdt is a global descriptor table.
 type gdt [10]uint64
 
+// bareGDT is bootGDT with a task state segment that has contents.
+var bareGDT = func() gdt {
+	g := bootGDT
+	g[gdtTSS] = pvh.GdtEntry(0x008B, uint32(layout.BareTSS), bareTSSSize-1)
+	return g
+}()
+
 // Access bytes and flags (Intel SDM vol. 3, 3.4.5): every code and data
 // segment is marked accessed, and the TSS busy, as they are loaded already.
 var bootGDT = gdt{

@@ -66,6 +66,7 @@ const (
 	PVHMemMap GPA = 0x7000 // struct hvm_memmap_table_entry[]
 	ZeroPage  GPA = 0x1_0000
 	SetupData GPA = 0x1_1000 // the boot protocol's linked list, 1 page
+	BareTSS   GPA = 0x1_2000 // a bare guest's task state segment, 3 pages
 	Cmdline   GPA = 0x2_0000
 	// CmdlineMax is the room at Cmdline, with the terminating NUL.
 	CmdlineMax     = 0x1_0000

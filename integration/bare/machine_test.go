@@ -79,10 +79,6 @@ func newMachine(t testing.TB, sys *kvm.System, program bare.Program, vcpus int, 
 	}
 	plan, err := boot.LoadBare(bytes.NewReader(image), int64(len(image)), params)
 	must(t, err)
-	for i := range plan.Entries {
-		// An I/O permission bitmap of zeroes: kvm_pvm goes by it, not by IOPL.
-		plan.Entries[i].TR.Base, plan.Entries[i].TR.Limit = uint64(layout.ZeroPage), 0x2067
-	}
 	r.Machine, err = pc.New(pc.Config{
 		System: sys, Map: ram, Memory: r.mem, VCPUs: vcpus, Plan: plan, Devices: r.devices(t, seed, log), Packed: packed, Log: log,
 	})

@@ -56,3 +56,19 @@ func TestOps(t *testing.T) {
 		t.Errorf("random stores repeat differently: %s", diff)
 	}
 }
+
+// Every port is a bare guest's to use, at every width.
+func TestPorts(t *testing.T) {
+	var ops []bare.Op
+	for _, port := range []uint64{0, 0x33f, 0x340, 0x3f8, 0xcf8, 0x7fff, 0x8000, 0xfffc, 0xffff} {
+		for _, width := range []uint8{1, 2, 4} {
+			if port+uint64(width) <= 0x10000 {
+				ops = append(ops, bare.Op{Kind: bare.OpIn, Width: width, Count: 1, Address: port}, bare.Op{Kind: bare.OpOut, Width: width, Count: 1, Address: port})
+			}
+		}
+	}
+	r := run(t, system(t), local(t, 4*mib), Spec{Program: bare.Rubbish, Table: bare.TableBytes(ops), Params: []bare.Params{{Seed: 1, Table: bare.TablesAt, TableCount: uint64(len(ops))}}})
+	if got := r.VCPUs[0].Result.Accesses; got != uint64(len(ops)) {
+		t.Errorf("%d of %d accesses done", got, len(ops))
+	}
+}
