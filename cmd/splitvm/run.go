@@ -21,9 +21,10 @@ the drivers that the guest needs, mounts the first disk as root, runs the
 command and powers off; splitvm exits with the command's status. Without one,
 the disk's own init system starts.
 
-At a terminal the guest's console is yours, raw: Ctrl-C goes to the guest, and
-Ctrl-A x ends it. Elsewhere the command's standard streams are splitvm's own,
-and SIGINT and SIGTERM go to the command; a second one ends the guest.
+With standard input and output at a terminal the guest's console is yours, raw:
+Ctrl-C goes to the guest, and Ctrl-A x ends it. Elsewhere the command's standard
+streams are splitvm's own, and SIGINT, SIGTERM, SIGHUP and SIGQUIT go to the
+command; a second one ends the guest.
 
 Exit status: the command's own; 128+N if signal N killed it; 125 if the guest
 could not be started or died; 126 and 127 as in a shell.

@@ -41,6 +41,9 @@ type guestIO struct {
 	started bool            // guarded by mu; the command runs
 	final   *report.Message // guarded by mu
 	ended   chan struct{}   // closed when final is set
+
+	broken    chan os.Signal // SIGPIPE, once nobody reads an outlet
+	breakOnce sync.Once
 }
 
 // Ports of guestIO.streams.
@@ -54,7 +57,7 @@ const (
 // openIO makes the consoles. A person gets a terminal; a pipe, the command's
 // streams as they are.
 func (n *vnode) openIO(context.Context) error {
-	g := &guestIO{command: len(n.o.command) > 0, tail: &tail{max: serialTail}, ended: make(chan struct{})}
+	g := &guestIO{command: len(n.o.command) > 0, tail: &tail{max: serialTail}, ended: make(chan struct{}), broken: make(chan os.Signal, 1)}
 	n.io = g
 	g.serial = g.tail
 	if n.o.serial != "" {
@@ -68,6 +71,7 @@ func (n *vnode) openIO(context.Context) error {
 	if n.o.verbose {
 		g.serial = io.MultiWriter(g.serial, os.Stderr)
 	}
+	signal.Ignore(unix.SIGPIPE) // an outlet's writes tell
 	term, err := openTerminal(os.Stdin, os.Stdout)
 	if err != nil {
 		return fmt.Errorf("put the terminal into raw mode: %w", err)
@@ -81,8 +85,8 @@ func (g *guestIO) open(n *vnode) error {
 	streams, err := console.New(console.Config{Ports: []console.Port{
 		statusPort: {Name: report.PortName, Output: &statusWriter{g: g}},
 		stdinPort:  {Name: cmdline.StdinPort},
-		stdoutPort: {Name: cmdline.StdoutPort, Output: os.Stdout},
-		stderrPort: {Name: cmdline.StderrPort, Output: os.Stderr},
+		stdoutPort: {Name: cmdline.StdoutPort, Output: newOutlet(os.Stdout, g.brokenPipe)},
+		stderrPort: {Name: cmdline.StderrPort, Output: newOutlet(os.Stderr, g.brokenPipe)},
 	}})
 	if err != nil {
 		return err
@@ -94,13 +98,18 @@ func (g *guestIO) open(n *vnode) error {
 		return nil
 	}
 	cols, rows := g.term.size()
-	g.screen, err = console.New(console.Config{Ports: []console.Port{{Console: true, Output: os.Stdout}}, Cols: uint16(cols), Rows: uint16(rows)})
+	g.screen, err = console.New(console.Config{Ports: []console.Port{{Console: true, Output: newOutlet(os.Stdout, g.brokenPipe)}}, Cols: uint16(cols), Rows: uint16(rows)})
 	if err != nil {
 		return err
 	}
 	n.onClose(g.screen.Close)
 	n.devices = append(n.devices, g.screen)
 	return nil
+}
+
+// brokenPipe ends the command as a writer to a pipe ends that nobody reads.
+func (g *guestIO) brokenPipe() {
+	g.breakOnce.Do(func() { g.broken <- unix.SIGPIPE })
 }
 
 // input is where what the user types goes.
@@ -208,6 +217,8 @@ func (g *guestIO) watch(signals <-chan os.Signal, stop <-chan struct{}, m *pc.Ma
 		case <-late:
 			cancel(errors.New("the guest did not power off after its last message"))
 			return
+		case s := <-g.broken:
+			g.signal(s.(unix.Signal), cancel)
 		case s := <-signals:
 			g.signal(s.(unix.Signal), cancel)
 		}
@@ -237,7 +248,9 @@ func (g *guestIO) signal(s unix.Signal, cancel context.CancelCauseFunc) {
 		cancel(signalled(s))
 		return
 	}
-	fmt.Fprintf(os.Stderr, "splitvm: %v goes to the command; once more ends the guest\n", s)
+	if s != unix.SIGPIPE {
+		g.term.say(fmt.Sprintf("splitvm: %v goes to the command; once more ends the guest", s))
+	}
 	go g.streams.Input(statusPort).Write(report.EncodeRequest(uint8(s)))
 }
 

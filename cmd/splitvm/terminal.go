@@ -2,9 +2,12 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
+	"strings"
 
+	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 )
 
@@ -21,15 +24,14 @@ var errEscaped = errors.New("ended from the console (Ctrl-A x)")
 // when it is a terminal.
 type terminal struct {
 	in    *os.File
-	out   io.Writer
 	saved *term.State // nil: not a terminal
 }
 
-// openTerminal puts in into raw mode if it is a terminal: Ctrl-C then goes to
-// the guest as a byte, and the escape key is the way out.
-func openTerminal(in *os.File, out io.Writer) (*terminal, error) {
-	t := &terminal{in: in, out: out}
-	if !term.IsTerminal(int(in.Fd())) {
+// openTerminal puts in into raw mode if a person types there and reads out:
+// Ctrl-C then goes to the guest as a byte, and the escape key is the way out.
+func openTerminal(in, out *os.File) (*terminal, error) {
+	t := &terminal{in: in}
+	if !term.IsTerminal(int(in.Fd())) || !term.IsTerminal(int(out.Fd())) {
 		return t, nil
 	}
 	saved, err := term.MakeRaw(int(in.Fd()))
@@ -40,11 +42,23 @@ func openTerminal(in *os.File, out io.Writer) (*terminal, error) {
 	return t, nil
 }
 
+// say writes lines for the user, whatever the terminal's mode.
+func (t *terminal) say(lines string) {
+	lines += "\n"
+	if t.interactive() {
+		lines = strings.ReplaceAll(lines, "\n", "\r\n")
+	}
+	io.WriteString(os.Stderr, lines)
+}
+
 // interactive tells whether a person types.
 func (t *terminal) interactive() bool { return t.saved != nil }
 
 // size is the terminal's columns and rows, 0 where there is none.
 func (t *terminal) size() (cols, rows int) {
+	if !t.interactive() {
+		return 0, 0
+	}
 	cols, rows, err := term.GetSize(int(t.in.Fd()))
 	if err != nil {
 		return 0, 0
@@ -52,12 +66,15 @@ func (t *terminal) size() (cols, rows int) {
 	return cols, rows
 }
 
-// close gives the terminal back as it was.
+// close gives the terminal back as it was, unless it is gone.
 func (t *terminal) close() error {
 	if t.saved == nil {
 		return nil
 	}
-	return term.Restore(int(t.in.Fd()), t.saved)
+	if err := term.Restore(int(t.in.Fd()), t.saved); err != nil && !errors.Is(err, unix.EIO) {
+		return fmt.Errorf("give the terminal back: %w (`reset` does)", err)
+	}
+	return nil
 }
 
 // pump hands what is typed to the guest until the input ends, which it reports
@@ -78,7 +95,7 @@ func (t *terminal) pump(guest io.Writer, eof func(), escaped func(error)) {
 			escaped(errEscaped)
 			return
 		case escapeHelp:
-			io.WriteString(t.out, "\r\nCtrl-A x  end the guest\r\nCtrl-A Ctrl-A  send Ctrl-A\r\n")
+			t.say("\nCtrl-A x       end the guest\nCtrl-A Ctrl-A  send Ctrl-A")
 		}
 		if err != nil {
 			eof()

@@ -15,6 +15,7 @@ var (
 	Rubbish = Program{"rubbish", "do what a list of Ops says to ports, devices and memory", rubbishAt}
 	Greet   = Program{"greet", "stand in for a kernel: write a byte to COM1 and wait", greetAt}
 	Off     = Program{"off", "stand in for a kernel: write a byte to COM1 and power off", offAt}
+	Echo    = Program{"echo", "stand in for a kernel: send back what is typed on the console", echoAt}
 	Exit    = Program{"exit", "end at once with a status", exitAt}
 	Touch   = Program{"touch", "go through the units in order", touchAt}
 	Random  = Program{"random", "touch units at random", randomAt}
@@ -28,13 +29,14 @@ var (
 
 // Programs lists them all.
 func Programs() []Program {
-	return []Program{Greet, Off, Exit, Touch, Random, Zipf, Chain, Chase, Leap, Fill, Verify, History, Rubbish}
+	return []Program{Greet, Off, Echo, Exit, Touch, Random, Zipf, Chain, Chase, Leap, Fill, Verify, History, Rubbish}
 }
 
 // The programs' code (never called) and where it lies. A Go function value
 // would be a wrapper, so assembly tells the address.
 func greet()
 func off()
+func echo()
 func exit()
 func touch()
 func random()
@@ -49,6 +51,7 @@ func rubbish()
 
 func greetAt() *byte
 func offAt() *byte
+func echoAt() *byte
 func exitAt() *byte
 func touchAt() *byte
 func randomAt() *byte
