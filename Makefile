@@ -13,7 +13,7 @@ endif
 RIGTESTS ?= ^(TestMachine|TestRun|TestRunRemote)$$
 
 .DEFAULT_GOAL := build
-.PHONY: help build run test vet unit rigtest soak tools clean
+.PHONY: help build run test vet unit rigtest soak proto tools clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort | expand -t 14
@@ -39,6 +39,9 @@ rigtest: ## stock kernels under splitvm in the nested rig, local and remote memo
 
 soak: tools build ## the long proofs: thousands of rounds, fuzzing
 	.ci/soak
+
+proto: ## generate the Go of remote/api from its *.proto files; `make test` compares them
+	$(GO) generate ./remote/api
 
 tools: ## install the few Debian packages that building and testing need
 	.ci/tools
