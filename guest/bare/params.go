@@ -6,6 +6,7 @@ import "splitvm/guest/layout"
 const (
 	PortMark = 0xf0
 	PortExit = 0xf4
+	PortPOST = 0x80 // a PC ignores what is written to it
 )
 
 // What greet and off do, on a PC's ports.
@@ -84,6 +85,10 @@ type Params struct {
 	Words      uint64
 	WordStride uint64
 
+	// kick: Start is the address of the available index of a ring whose entries
+	// are all the same request, Used that of the used index.
+	Used, Doorbell uint64
+
 	Flags uint64
 	// Status is what the program exit exits with.
 	Status uint64
@@ -94,6 +99,8 @@ type Params struct {
 const (
 	FlagRandom   = 1 << 0 // verify: lines in random order, else one after the other
 	FlagFillHalf = 1 << 1 // fill: every other run of 64 bytes stays zero, so that a line compresses by half
+	FlagSpin     = 1 << 2 // kick: only spin
+	FlagExits    = 1 << 3 // kick: only write to PortPOST
 )
 
 // Result is what one vCPU reports. Cycles are the guest's time-stamp counter.

@@ -24,12 +24,13 @@ var (
 	Chase   = Program{"chase", "follow a chain of pointers from unit to unit", chaseAt}
 	Leap    = Program{"leap", "go from unit to unit like chase, without reading where", leapAt}
 	Fill    = Program{"fill", "write words that differ everywhere", fillAt}
+	Kick    = Program{"kick", "make requests of a device, one after the other", kickAt}
 	Verify  = Program{"verify", "write words and check that they stay", verifyAt}
 )
 
 // Programs lists them all.
 func Programs() []Program {
-	return []Program{Greet, Off, Echo, Exit, Touch, Random, Zipf, Chain, Chase, Leap, Fill, Verify, History, Rubbish}
+	return []Program{Greet, Off, Echo, Exit, Touch, Random, Zipf, Chain, Chase, Leap, Fill, Kick, Verify, History, Rubbish}
 }
 
 // The programs' code (never called) and where it lies. A Go function value
@@ -45,6 +46,7 @@ func chain()
 func chase()
 func leap()
 func fill()
+func kick()
 func verify()
 func history()
 func rubbish()
@@ -60,6 +62,7 @@ func chainAt() *byte
 func chaseAt() *byte
 func leapAt() *byte
 func fillAt() *byte
+func kickAt() *byte
 func verifyAt() *byte
 func historyAt() *byte
 func rubbishAt() *byte
