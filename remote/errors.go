@@ -27,6 +27,14 @@ const (
 	Restarted    Kind = 15 // the monitor is a new process: what it held is lost
 	Closed       Kind = 16 // the client was closed
 	Cancelled    Kind = 17 // the caller's context ended; a write may or may not have happened
+
+	// Of volumes.
+	NoVolume     Kind = 32 // the monitor has no volume of this name or id
+	VolumeExists Kind = 33 // it has one already
+	Busy         Kind = 34 // somebody else has the volume open for writing
+	ReadOnly     Kind = 35 // the volume takes no writes, or was not opened for them
+	Damaged      Kind = 36 // a block is not what was written to it
+	Behind       Kind = 37 // this replica misses writes that others hold
 )
 
 var kindText = [...]string{
@@ -39,7 +47,7 @@ var kindText = [...]string{
 	Exists:       "vRegion exists with another epoch or size",
 	StaleEpoch:   "stale epoch",
 	FutureEpoch:  "epoch not adopted yet",
-	Full:         "memory monitor is full",
+	Full:         "monitor is full",
 	Corrupt:      "payload checksum mismatch",
 	Fenced:       "fenced by a newer connection of the same session",
 	Closing:      "monitor is shutting down",
@@ -48,6 +56,12 @@ var kindText = [...]string{
 	Restarted:    "memory monitor was restarted and has lost its lines",
 	Closed:       "client closed",
 	Cancelled:    "cancelled",
+	NoVolume:     "no such volume",
+	VolumeExists: "a volume of this name or id exists",
+	Busy:         "volume is open for writing elsewhere",
+	ReadOnly:     "volume is read-only, or not open for writing",
+	Damaged:      "block does not match its checksum",
+	Behind:       "replica misses writes",
 }
 
 // Error describes the kind.
