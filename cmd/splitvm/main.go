@@ -82,12 +82,20 @@ func root() *cli.Command {
 	return c
 }
 
-// explainUsage makes a wrong flag, at any depth, an error of one line that
-// names the help to read.
+// explainUsage makes a wrong flag, at any depth, and an argument to a command
+// that takes none, an error of one line that names the help to read.
 func explainUsage(c *cli.Command) {
 	c.DisableSliceFlagSeparator = true // a disk's options have commas of their own
 	c.OnUsageError = func(_ context.Context, c *cli.Command, err error, _ bool) error {
 		return &exitError{exitUsage, fmt.Errorf("%w (see `%s --help`)", err, c.FullName())}
+	}
+	if c.ArgsUsage == "" && c.Action != nil && len(c.Commands) == 0 {
+		c.Before = func(ctx context.Context, c *cli.Command) (context.Context, error) {
+			if c.Args().Present() {
+				return ctx, &exitError{exitUsage, fmt.Errorf("%s: takes no argument %q (see `%s --help`)", c.Name, c.Args().First(), c.FullName())}
+			}
+			return ctx, nil
+		}
 	}
 	for _, sub := range c.Commands {
 		explainUsage(sub)

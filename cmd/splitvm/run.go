@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -13,6 +14,9 @@ import (
 
 	"splitvm/ept/policy"
 	"splitvm/ept/prefetch"
+	"splitvm/guest/cpuid"
+	"splitvm/guest/layout"
+	"splitvm/remote/transport"
 	"splitvm/vmm"
 )
 
@@ -79,19 +83,19 @@ func runFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "name", Usage: "`NAME` of the vNode; made up if not given"},
 		&cli.BoolFlag{Name: "local", Usage: "memory and disks on this host, without a rack"},
-		&cli.StringSliceFlag{Name: "memory-monitor", Usage: "the guest's memory is at these memory monitors, `HOST:PORT[,...]` or unix:PATH; may be repeated"},
+		&cli.StringSliceFlag{Name: "memory-monitor", Usage: "the guest's memory is at the memory monitor at `ADDRESS`: HOST:PORT or unix:PATH; commas separate several"},
 		size("excache", "512M", "cache of remote memory on this host, as `SIZE`"),
 		&cli.StringFlag{Name: "evict-policy", Value: policy.Default, Usage: "`POLICY` by which lines leave the ExCache: " + strings.Join(policy.Names(), ", ")},
 		&cli.StringFlag{Name: "prefetch", Value: prefetch.Default, Usage: "`PREFETCHER` that brings lines ahead: " + strings.Join(prefetch.Names(), ", ")},
 		&cli.BoolFlag{Name: "checksums", Usage: "protect lines on the wire with checksums"},
-		&cli.StringFlag{Name: "kernel", Aliases: []string{"k"}, Usage: "`FILE`: bzImage (vmlinuz) or ELF vmlinux", Required: true},
+		&cli.StringFlag{Name: "kernel", Aliases: []string{"k"}, Usage: "kernel `FILE`: bzImage (vmlinuz) or ELF vmlinux", Required: true},
 		&cli.StringFlag{Name: "modules", Usage: "`DIR` of the kernel's modules (/lib/modules/VERSION), for the init that runs COMMAND"},
 		&cli.StringFlag{Name: "initrd", Aliases: []string{"i"}, Usage: "initial RAM disk `FILE` instead of splitvm's own"},
-		&cli.StringSliceFlag{Name: "disk", Aliases: []string{"d"}, Usage: "raw image or block device as `FILE[,ro][,cache=writeback|none][,serial=NAME]`; the first is the root; may be repeated"},
-		&cli.StringSliceFlag{Name: "net", Usage: "tap device as `TAP[,mac=ADDR][,ip=ADDR/LEN][,gw=ADDR]`; made if it is not there; may be repeated"},
+		&cli.StringSliceFlag{Name: "disk", Aliases: []string{"d"}, Usage: "raw image or block device, `DISK`: FILE[,ro][,cache=writeback|none][,serial=NAME]; the first is the root"},
+		&cli.StringSliceFlag{Name: "net", Usage: "network on a tap device, `NET`: TAP[,mac=ADDR][,ip=ADDR/LEN][,gw=ADDR]; the tap is made if it is not there"},
 		&cli.StringFlag{Name: "vsock", Usage: "unix socket `PATH` through which the host reaches the guest's vsock ports"},
 		size("mem", "1G", "guest memory, as `SIZE`"),
-		&cli.IntFlag{Name: "cpus", Value: 1, Usage: fmt.Sprintf("virtual CPUs, 1 to %d", vmm.MaxVCPUs)},
+		&cli.IntFlag{Name: "cpus", Value: 1, Usage: fmt.Sprintf("`NUMBER` of virtual CPUs, 1 to %d", vmm.MaxVCPUs)},
 		&cli.StringFlag{Name: "cpu", Value: "host", Usage: "CPU `MODEL`: host, baseline (moves between hosts) or emulated (for KVMs that emulate ring 0)"},
 		&cli.StringFlag{Name: "cmdline", Usage: "`WORDS` appended to the kernel's command line"},
 		&cli.StringSliceFlag{Name: "env", Aliases: []string{"e"}, Usage: "`NAME=VALUE` for the command"},
@@ -174,9 +178,35 @@ func (o *options) check(local bool) error {
 	case o.modules != "" && o.initrd != "":
 		return errors.New("give --modules (for splitvm's own initrd) or --initrd, not both")
 	case len(o.command) > 0 && o.initrd == "" && o.modules == "":
-		return errors.New("to run a command, give the kernel's modules with --modules /lib/modules/VERSION, or an --initrd made by `splitvm initrd`")
+		return errors.New("to run a command, give the kernel's modules with --modules /lib/modules/VERSION, or an --initrd whose /init is splitvm-init")
 	case len(o.command) == 0 && len(o.env)+len(o.workdir)+len(o.user) > 0:
 		return errors.New("--env, --workdir and --user are for a command: give one after --")
+	}
+	return o.checkParts()
+}
+
+// checkParts checks what has a package that knows.
+func (o *options) checkParts() error {
+	if _, err := layout.New(o.memory); err != nil {
+		return fmt.Errorf("--mem: %w", err)
+	}
+	if _, err := cpuid.ParseTemplate(o.cpu); err != nil {
+		return fmt.Errorf("--cpu: %w", err)
+	}
+	for _, m := range o.remote.monitors {
+		if _, _, err := transport.ParseAddress(m); err != nil {
+			return fmt.Errorf("--memory-monitor: %w", err)
+		}
+	}
+	for i, d := range o.disks {
+		if slices.ContainsFunc(o.disks[:i], func(e diskOption) bool { return filepath.Clean(e.path) == filepath.Clean(d.path) }) {
+			return fmt.Errorf("disk %s is given twice", d.path)
+		}
+	}
+	for _, e := range o.env {
+		if name, _, ok := strings.Cut(e, "="); !ok || name == "" {
+			return fmt.Errorf("--env %q: give NAME=VALUE", e)
+		}
 	}
 	return nil
 }

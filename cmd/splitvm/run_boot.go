@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -42,13 +43,15 @@ func (n *vnode) planBoot(context.Context) error {
 		p.Cmdline, err = n.cmdline(config)
 	}
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: make --cmdline shorter", err)
 	}
 	if p.Initrd, p.InitrdSize, err = n.initrd(extra); err != nil {
 		return err
 	}
 	n.log.Debug("boot", "cmdline", p.Cmdline, "initrd", p.InitrdSize)
-	n.plan, err = boot.Load(kernel, size, p)
+	if n.plan, err = boot.Load(kernel, size, p); errors.Is(err, boot.ErrImage) {
+		return fmt.Errorf("kernel %s: %w", n.o.kernel, err)
+	}
 	return err
 }
 

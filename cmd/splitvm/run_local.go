@@ -31,6 +31,7 @@ type vnode struct {
 	io      *guestIO
 	machine *pc.Machine
 	far     *farMemory // nil: the memory is local
+	slow    string     // how the host's KVM emulates ring 0; empty if it doesn't
 	closers []func() error
 }
 
@@ -62,7 +63,7 @@ func runLog(verbose bool) *slog.Logger {
 // build does each step in its order; what was done is undone by close.
 func (n *vnode) build(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		n.openKVM, n.makeMemory, n.openIO, n.openDisks, n.openNets, n.openVsock, n.addEntropy, n.planBoot, n.makeMachine, n.openControl,
+		n.openKVM, n.makeMemory, n.openIO, n.openDisks, n.openNets, n.openVsock, n.addEntropy, n.planBoot, n.makeMachine, n.openControl, n.warn,
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -82,7 +83,7 @@ func (n *vnode) close() error {
 	return errors.Join(errs...)
 }
 
-// openKVM also warns where a Linux kernel would take minutes.
+// openKVM also finds out whether a Linux kernel would take minutes.
 func (n *vnode) openKVM(ctx context.Context) error {
 	sys, err := kvm.Open("/dev/kvm")
 	if err != nil {
@@ -90,17 +91,24 @@ func (n *vnode) openKVM(ctx context.Context) error {
 	}
 	n.system = sys
 	n.onClose(sys.Close)
-	found := "is " + probe.Emulator()
-	if probe.Emulator() == "" {
-		speed, err := probe.Ring0(ctx, sys)
-		if err != nil || !speed.Emulated() {
-			return err
-		}
-		found = fmt.Sprintf("does %.1f million instructions a second", speed.MIPS)
+	if name := probe.Emulator(); name != "" {
+		n.slow = "is " + name
+		return nil
 	}
-	fmt.Fprintf(os.Stderr, "splitvm: warning: this host's KVM emulates a guest's ring 0 (it %s).\n"+
-		"splitvm: a Linux kernel will need many minutes to boot, if it boots at all. Use a host with hardware\n"+
-		"splitvm: virtualization, or `make rig-shell`, a shell on an emulated one with everything in place.\n", found)
+	speed, err := probe.Ring0(ctx, sys)
+	if err == nil && speed.Emulated() {
+		n.slow = fmt.Sprintf("does %.1f million instructions a second", speed.MIPS)
+	}
+	return err
+}
+
+// warn comes last, when nothing else is wrong.
+func (n *vnode) warn(context.Context) error {
+	if n.slow != "" {
+		n.io.term.say("splitvm: warning: this host's KVM emulates a guest's ring 0 (it " + n.slow + `).
+splitvm: a Linux kernel will need many minutes to boot, if it boots at all. Use a host with hardware
+splitvm: virtualization, or ` + "`make rig-shell`" + `, a shell on an emulated one with everything in place.`)
+	}
 	return nil
 }
 

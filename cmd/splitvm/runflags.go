@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"regexp"
 	"strings"
 
 	"splitvm/guest/init/cmdline"
@@ -52,14 +53,17 @@ type netOption struct {
 	gateway netip.Addr   // zero: none
 }
 
+// tapOK is a part of what Linux takes (dev_valid_name).
+var tapOK = regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,14}$`).MatchString
+
 // parseNet reads TAP[,mac=ADDR][,ip=ADDR/LEN][,gw=ADDR].
 func parseNet(s string) (netOption, error) {
 	tap, rest, _ := strings.Cut(s, ",")
 	n := netOption{tap: tap}
 	rand.Read(n.mac[:]) // a made-up one is unicast and locally administered
 	n.mac[0] = n.mac[0]&^1 | 2
-	if tap == "" || len(tap) > 15 {
-		return n, fmt.Errorf("net %q: a tap's name has 1 to 15 bytes", s)
+	if !tapOK(tap) {
+		return n, fmt.Errorf("net %q: a tap's name has 1 to 15 letters, digits, '-', '_' and '.'", s)
 	}
 	for word := range fields(rest) {
 		key, value, _ := strings.Cut(word, "=")

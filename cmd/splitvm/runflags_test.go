@@ -38,7 +38,7 @@ func TestParseNet(t *testing.T) {
 	if d := cmp.Diff(want, got, exported...); d != "" || err != nil {
 		t.Errorf("%v\n%s", err, d)
 	}
-	for _, s := range []string{"", "a-name-that-is-too-long", "t,mac=1", "t,mac=01:00:00:00:00:00", "t,ip=10.0.0.1", "t,gw=10.0.0.1", "t,x=1"} {
+	for _, s := range []string{"", "a-name-that-is-too-long", "a/b", "..", "a b", "t,mac=1", "t,mac=01:00:00:00:00:00", "t,ip=10.0.0.1", "t,gw=10.0.0.1", "t,x=1"} {
 		if _, err := parseNet(s); err == nil {
 			t.Errorf("parseNet(%q) was taken", s)
 		}

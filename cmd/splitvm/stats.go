@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
@@ -14,6 +16,7 @@ import (
 
 	"github.com/docker/go-units"
 	"github.com/urfave/cli/v3"
+	"golang.org/x/sys/unix"
 
 	"splitvm/remote"
 )
@@ -90,8 +93,11 @@ func callVNode(ctx context.Context, name, method, path string, form url.Values, 
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	resp, err := client.Do(req)
-	if err != nil {
-		return fmt.Errorf("no vNode named %s is running (%w)", name, err)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ECONNREFUSED):
+		return fmt.Errorf("no vNode named %s is running (%s lists those that are, by their sockets)", name, runDir())
+	case err != nil:
+		return fmt.Errorf("vNode %s: %w", name, err)
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))

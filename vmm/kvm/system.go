@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/user"
+	"strconv"
 
 	gokvm "github.com/bobuhiro11/gokvm/kvm"
 	"golang.org/x/sys/unix"
@@ -25,7 +27,7 @@ const apiVersion = 12
 func Open(path string) (*System, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, fmt.Errorf("open KVM: %w%s", err, openRemedy(err))
+		return nil, fmt.Errorf("open KVM: %w%s", err, openRemedy(path, err))
 	}
 	s := &System{file: f, fd: int(f.Fd())}
 	if v, err := gokvm.GetAPIVersion(f.Fd()); err != nil || v != apiVersion {
@@ -41,14 +43,27 @@ func Open(path string) (*System, error) {
 	return s, nil
 }
 
-func openRemedy(err error) string {
+func openRemedy(path string, err error) string {
 	switch {
 	case errors.Is(err, os.ErrNotExist), errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENXIO):
 		return ": enable virtualization in the firmware (or nested virtualization in the host) and load kvm_intel or kvm_amd"
 	case errors.Is(err, os.ErrPermission):
-		return ": add the user to group kvm, or run as root"
+		return ": run as root, or " + accessRemedy(path)
 	}
 	return ""
+}
+
+// accessRemedy is how a user gets access: by the device's group, if that has it.
+func accessRemedy(path string) string {
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err == nil && st.Mode&0o060 == 0o060 && st.Gid != 0 {
+		group := strconv.Itoa(int(st.Gid))
+		if g, err := user.LookupGroupId(group); err == nil {
+			group = g.Name
+		}
+		return fmt.Sprintf("add the user to group %s (usermod -a -G %s NAME) and log in again", group, group)
+	}
+	return fmt.Sprintf("give the user access (setfacl -m u:NAME:rw %s)", path)
 }
 
 // Close closes the device. VMs made from it keep working.

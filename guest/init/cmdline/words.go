@@ -95,7 +95,8 @@ func (l Link) word() (string, error) {
 }
 
 // Join makes one command line of words, quoting those with spaces in them as
-// the kernel does, and tells which can't be put or whether it is too long.
+// the kernel does, and tells which can't be put or whether it is too long: a
+// long command goes into the initramfs (CommandFile).
 func Join(words []string) (string, error) {
 	quoted := make([]string, len(words))
 	for i, w := range words {
@@ -107,8 +108,7 @@ func Join(words []string) (string, error) {
 	}
 	line := strings.Join(quoted, " ")
 	if len(line) > MaxLength {
-		return "", fmt.Errorf("kernel command line: %d bytes, more than the %d that Linux takes on x86: put a long command into the initramfs (%s)",
-			len(line), MaxLength, CommandFile)
+		return "", fmt.Errorf("kernel command line: %d bytes, more than the %d that Linux takes on x86", len(line), MaxLength)
 	}
 	return line, nil
 }

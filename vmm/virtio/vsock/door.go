@@ -37,6 +37,9 @@ func listenAt(path string) (int, error) {
 			err = unix.Bind(fd, addr)
 		}
 	}
+	if err == unix.EADDRINUSE {
+		err = fmt.Errorf("%w: it is in use, or no socket; remove it or give another path", err)
+	}
 	if err == nil {
 		err = unix.Listen(fd, backlog)
 	}
