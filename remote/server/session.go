@@ -2,6 +2,7 @@ package server
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -10,10 +11,12 @@ import (
 )
 
 // sessions fences: of each session only the newest incarnation has connections,
-// and of that at most one of each class. When enter returns, no request of a
-// connection that was displaced is being executed or will be. So a client that
-// reconnects may send a write again: the copy on the old connection, wherever
-// it was stuck, cannot take effect after a later write.
+// and of that at most one of each class. When enter returns, no request of an
+// older incarnation, on whatever class, nor of an older connection of the same
+// class is being executed or will be. So a client that reconnects may send a
+// write again, and one that replaces another (a pager that was killed) may
+// overwrite what that one wrote: the copy on the old connection, wherever it was
+// stuck, cannot take effect after a later write.
 //
 // A displaced connection is waited for without the lock. It ends soon: its
 // socket is shut down, and the store does not block.
@@ -35,6 +38,10 @@ type session struct {
 	incarnation uint64
 	left        time.Time // when a connection last left
 	slots       [wire.Classes]slot
+	// older are the done channels of the connections of older incarnations
+	// that had not ended when they were displaced. All connections of this
+	// incarnation wait for them, not only the first one, which displaced them.
+	older []<-chan struct{}
 }
 
 // slot is the place of one class. The attempt stays when the connection has
@@ -47,15 +54,20 @@ type slot struct {
 // enter makes c, whose greeting was read, the connection of its session and
 // class. Fenced if a newer one has been here. The caller calls leave in the end.
 func (t *sessions) enter(c *conn) error {
-	old, err := t.replace(c)
+	old, wait, err := t.replace(c)
 	for _, o := range old {
 		o.conn.Shutdown()
-		<-o.done
+	}
+	for _, done := range wait {
+		<-done
 	}
 	return err
 }
 
-func (t *sessions) replace(c *conn) ([]*conn, error) {
+// replace returns the connections that c displaces, to be shut down, and what
+// to wait for before c is served: their ends, and those of the connections that
+// an earlier one of c's incarnation displaced.
+func (t *sessions) replace(c *conn) (old []*conn, wait []<-chan struct{}, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.of == nil {
@@ -68,28 +80,42 @@ func (t *sessions) replace(c *conn) ([]*conn, error) {
 		s = &session{incarnation: g.Incarnation}
 		t.of[g.Session] = s
 	}
-	var old []*conn
 	switch at := &s.slots[g.Class]; {
 	case g.Incarnation < s.incarnation,
 		g.Incarnation == s.incarnation && g.Attempt <= at.attempt:
-		return nil, fmt.Errorf("session %x incarnation %d attempt %d: %w", g.Session, g.Incarnation, g.Attempt, remote.Fenced)
+		return nil, nil, fmt.Errorf("session %x incarnation %d attempt %d: %w", g.Session, g.Incarnation, g.Attempt, remote.Fenced)
 	case g.Incarnation > s.incarnation:
-		for i := range s.slots {
-			old = appendConn(old, s.slots[i].conn)
-		}
-		*s = session{incarnation: g.Incarnation}
-	default:
-		old = appendConn(old, at.conn)
+		old = s.succeed(g.Incarnation)
+	case at.conn != nil:
+		// What at.conn waits for, c waits for with it: it isn't done before.
+		old, wait = []*conn{at.conn}, []<-chan struct{}{at.conn.done}
 	}
 	s.slots[g.Class] = slot{attempt: g.Attempt, conn: c}
-	return old, nil
+	s.older = slices.DeleteFunc(s.older, over)
+	return old, append(wait, s.older...), nil
 }
 
-func appendConn(to []*conn, c *conn) []*conn {
-	if c == nil {
-		return to
+// succeed begins a new incarnation and returns the connections of the last one.
+func (s *session) succeed(incarnation uint64) []*conn {
+	var old []*conn
+	older := s.older
+	for i := range s.slots {
+		if c := s.slots[i].conn; c != nil {
+			old, older = append(old, c), append(older, c.done)
+		}
 	}
-	return append(to, c)
+	*s = session{incarnation: incarnation, older: older}
+	return old
+}
+
+// over tells whether a connection has ended.
+func over(done <-chan struct{}) bool {
+	select {
+	case <-done:
+		return true
+	default:
+		return false
+	}
 }
 
 // leave forgets c, unless it was displaced.
