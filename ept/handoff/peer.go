@@ -24,30 +24,13 @@ var _ Dialer = Remote{}
 // Dial implements Dialer. It connects in the background.
 func (d Remote) Dial(_ context.Context, addr string, session remote.SessionID, incarnation uint64) (Peer, error) {
 	c := client.New(client.Config{Address: addr, Session: session, Incarnation: incarnation, Checksums: d.Checksums, Timeout: d.Timeout, Log: d.Log})
-	p := &peer{Client: c, addr: addr}
-	p.ctx, p.cancel = context.WithCancel(context.Background())
-	p.wg.Go(p.greet)
-	return p, nil
+	return &peer{Client: c, addr: addr}, nil
 }
 
 // peer is a client as the pager sees it.
 type peer struct {
 	*client.Client
 	addr string
-
-	ctx    context.Context
-	cancel context.CancelFunc
-	wg     sync.WaitGroup
-	gate   gate
-}
-
-// Close ends the connections; what is under way fails.
-func (p *peer) Close() error {
-	p.cancel()
-	p.wg.Wait()
-	err := p.Client.Close()
-	p.pass() // to fail
-	return err
 }
 
 var _ Peer = (*peer)(nil)
@@ -99,9 +82,7 @@ func (p *peer) change(op wire.Op, at remote.Owned, runs []remote.Run, mem [][]by
 	c := calls.Get().(*call)
 	c.Op, c.Class, c.At, c.Runs, c.Mem, c.write = op, wire.Bulk, at, runs, mem, done
 	c.Owner, c.Done = c, writeDone
-	if p.gate.pass(c) {
-		p.Submit(&c.Request)
-	}
+	p.Submit(&c.Request)
 }
 
 func writeDone(r *client.Request) {
