@@ -5,6 +5,7 @@ import "github.com/urfave/cli/v3"
 func commands() []*cli.Command {
 	return []*cli.Command{
 		runCommand(),
+		imageCommand(),
 		statsCommand(),
 		resizeCommand(),
 		monitorCommand(),

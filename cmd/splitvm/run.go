@@ -56,7 +56,7 @@ func runCommand() *cli.Command {
 	return &cli.Command{
 		Name:        "run",
 		Usage:       "run a virtual machine",
-		ArgsUsage:   "[-- COMMAND [ARG...]]",
+		ArgsUsage:   "[IMAGE] [-- COMMAND [ARG...]]",
 		Description: runDescription,
 		Flags:       runFlags(),
 		Action: func(ctx context.Context, c *cli.Command) error {
@@ -80,7 +80,7 @@ func runFlags() []cli.Flag {
 	size := func(name, value, usage string) cli.Flag {
 		return &cli.StringFlag{Name: name, Value: value, Usage: usage, Validator: sizeFlag}
 	}
-	return []cli.Flag{
+	return append([]cli.Flag{
 		&cli.StringFlag{Name: "name", Usage: "`NAME` of the vNode; made up if not given"},
 		&cli.BoolFlag{Name: "local", Usage: "memory and disks on this host, without a rack"},
 		&cli.StringSliceFlag{Name: "memory-monitor", Usage: "the guest's memory is at the memory monitor at `ADDRESS`: HOST:PORT or unix:PATH; commas separate several"},
@@ -107,12 +107,13 @@ func runFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "show the kernel's messages and what splitvm does"},
 		&cli.BoolFlag{Name: "packed", Usage: "offer packed virtqueues"},
 		&cli.BoolFlag{Name: "exit-with-parent", Usage: "end the guest when the process that started splitvm dies"},
-	}
+	}, imageRunFlags()...)
 }
 
 // options is what `run` was asked for.
 type options struct {
 	name                    string
+	image                   imageOptions
 	remote                  remoteOptions
 	kernel, modules, initrd string
 	disks                   []diskOption
@@ -130,9 +131,14 @@ type options struct {
 }
 
 func optionsOf(c *cli.Command) (options, error) {
+	image, command, err := splitImage(c.Args().Slice(), os.Args)
+	if err != nil {
+		return options{}, err
+	}
 	o := options{
+		image:  imageOptionsOf(c, image),
 		kernel: c.String("kernel"), modules: c.String("modules"), initrd: c.String("initrd"), vsock: c.String("vsock"),
-		vcpus: c.Int("cpus"), cpu: c.String("cpu"), cmdline: c.String("cmdline"), command: c.Args().Slice(),
+		vcpus: c.Int("cpus"), cpu: c.String("cpu"), cmdline: c.String("cmdline"), command: command,
 		env: c.StringSlice("env"), workdir: c.String("workdir"), user: c.String("user"), overlay: c.Bool("overlay"),
 		verbose: c.Bool("verbose"), packed: c.Bool("packed"), withParent: c.Bool("exit-with-parent"), serial: c.String("serial"), metrics: c.String("metrics"),
 	}
@@ -143,7 +149,6 @@ func optionsOf(c *cli.Command) (options, error) {
 	if o.name = c.String("name"); o.name == "" {
 		o.name = fmt.Sprintf("vnode-%d", os.Getpid())
 	}
-	var err error
 	if o.remote.excache, err = parseSize(c.String("excache")); err != nil {
 		return o, err
 	}
@@ -164,7 +169,7 @@ func optionsOf(c *cli.Command) (options, error) {
 		}
 		o.nets = append(o.nets, n)
 	}
-	return o, o.check(c.Bool("local"))
+	return o, o.check(c.Bool("local") || image != "" && len(o.remote.monitors) == 0)
 }
 
 func (o *options) check(local bool) error {
@@ -179,7 +184,11 @@ func (o *options) check(local bool) error {
 		return errors.New("give --modules (for splitvm's own initrd) or --initrd, not both")
 	case len(o.command) > 0 && o.initrd == "" && o.modules == "":
 		return errors.New("to run a command, give the kernel's modules with --modules /lib/modules/VERSION, or an --initrd whose /init is splitvm-init")
-	case len(o.command) == 0 && len(o.env)+len(o.workdir)+len(o.user) > 0:
+	case o.image.name != "" && o.initrd == "" && o.modules == "":
+		return errors.New("an image's command needs the kernel's modules: give --modules /lib/modules/VERSION")
+	case o.image.name == "" && (o.image.entrypoint != nil || o.image.readOnly):
+		return errors.New("--entrypoint and --read-only are for an image: give one, or --disk FILE,ro")
+	case o.image.name == "" && len(o.command) == 0 && len(o.env)+len(o.workdir)+len(o.user) > 0:
 		return errors.New("--env, --workdir and --user are for a command: give one after --")
 	}
 	return o.checkParts()
