@@ -49,6 +49,9 @@ Examples:
    splitvm run --memory-monitor 10.0.0.7:7070,10.0.0.8:7070 --excache 128M --mem 1G \
        --kernel vmlinuz --modules DIR --disk root.ext4 -- /bin/work
 
+   # a network without privileges; port 8080 of this host is the guest's port 80
+   splitvm run --local --kernel vmlinuz --modules DIR --disk root.ext4 --net user -p 8080:80 -- httpd -f
+
    # a second, read-only data disk that the guest finds by its serial
    splitvm run --local --kernel vmlinuz --modules DIR --disk root.ext4 --disk data.img,ro,serial=data -- ls /dev/disk/by-id`
 
@@ -92,7 +95,8 @@ func runFlags() []cli.Flag {
 		&cli.StringFlag{Name: "modules", Usage: "`DIR` of the kernel's modules (/lib/modules/VERSION), for the init that runs COMMAND"},
 		&cli.StringFlag{Name: "initrd", Aliases: []string{"i"}, Usage: "initial RAM disk `FILE` instead of splitvm's own"},
 		&cli.StringSliceFlag{Name: "disk", Aliases: []string{"d"}, Usage: "raw image or block device, `DISK`: FILE[,ro][,cache=writeback|none][,serial=NAME]; the first is the root"},
-		&cli.StringSliceFlag{Name: "net", Usage: "network on a tap device, `NET`: TAP[,mac=ADDR][,ip=ADDR/LEN][,gw=ADDR]; the tap is made if it is not there"},
+		&cli.StringSliceFlag{Name: "net", Usage: "network, `NET`: TAP[,mac=ADDR][,ip=ADDR/LEN][,gw=ADDR], made if it is not there; or user[,ip=ADDR/LEN][,host-loopback], which needs no privileges"},
+		&cli.StringSliceFlag{Name: "publish", Aliases: []string{"p"}, Usage: "lead a port of this host to one of the guest's on a user network, `[ADDR:]HOST:GUEST[/udp]`; may be repeated"},
 		&cli.StringFlag{Name: "vsock", Usage: "unix socket `PATH` through which the host reaches the guest's vsock ports"},
 		size("mem", "1G", "guest memory, as `SIZE`"),
 		&cli.IntFlag{Name: "cpus", Value: 1, Usage: fmt.Sprintf("`NUMBER` of virtual CPUs, 1 to %d", vmm.MaxVCPUs)},
@@ -118,6 +122,7 @@ type options struct {
 	kernel, modules, initrd string
 	disks                   []diskOption
 	nets                    []netOption
+	published               []publishOption
 	vsock                   string
 	memory                  uint64
 	vcpus                   int
@@ -169,6 +174,13 @@ func optionsOf(c *cli.Command) (options, error) {
 		}
 		o.nets = append(o.nets, n)
 	}
+	for _, s := range c.StringSlice("publish") {
+		p, err := parsePublish(s)
+		if err != nil {
+			return o, err
+		}
+		o.published = append(o.published, p)
+	}
 	return o, o.check(c.Bool("local") || image != "" && len(o.remote.monitors) == 0)
 }
 
@@ -190,6 +202,9 @@ func (o *options) check(local bool) error {
 		return errors.New("--entrypoint and --read-only are for an image: give one, or --disk FILE,ro")
 	case o.image.name == "" && len(o.command) == 0 && len(o.env)+len(o.workdir)+len(o.user) > 0:
 		return errors.New("--env, --workdir and --user are for a command: give one after --")
+	}
+	if err := o.checkNets(); err != nil {
+		return err
 	}
 	return o.checkParts()
 }

@@ -33,25 +33,35 @@ func (n *vnode) openDisks(context.Context) error {
 	return nil
 }
 
-// openNets opens the taps, makes those that are not there, and brings them up.
+// openNets makes a network device for each --net.
 func (n *vnode) openNets(context.Context) error {
 	for _, o := range n.o.nets {
-		t, err := tap.Open(tap.Config{Name: o.tap, Up: true})
+		open := n.openTap
+		if o.tap == "" {
+			open = n.openUserNet
+		}
+		backend, mtu, err := open(o)
 		if err != nil {
 			return err
 		}
-		n.onClose(t.Close)
-		mtu, err := t.MTU()
+		dev, err := virtionet.New(virtionet.Config{Backend: backend, MAC: o.mac, MTU: uint16(mtu), Log: n.log})
 		if err != nil {
-			return err
-		}
-		dev, err := virtionet.New(virtionet.Config{Backend: t, MAC: o.mac, MTU: uint16(mtu), Log: n.log})
-		if err != nil {
-			return fmt.Errorf("network %s: %w", o.tap, err)
+			return fmt.Errorf("network device: %w", err)
 		}
 		n.devices = append(n.devices, dev)
 	}
 	return nil
+}
+
+// openTap opens a tap, makes it if it is not there, and brings it up.
+func (n *vnode) openTap(o netOption) (virtionet.Backend, int, error) {
+	t, err := tap.Open(tap.Config{Name: o.tap, Up: true})
+	if err != nil {
+		return nil, 0, err
+	}
+	n.onClose(t.Close)
+	mtu, err := t.MTU()
+	return t, mtu, err
 }
 
 // guestCID is a guest's address on its own vsock; nobody else is on it.

@@ -47,10 +47,11 @@ func parseDisk(s string) (diskOption, error) {
 
 // netOption is one --net.
 type netOption struct {
-	tap     string
-	mac     virtionet.MAC
-	addr    netip.Prefix // zero: none
-	gateway netip.Addr   // zero: none
+	tap      string // empty: a network in user space
+	mac      virtionet.MAC
+	addr     netip.Prefix // zero: none
+	gateway  netip.Addr   // zero: none; of a network in user space, its name server as well
+	loopback bool         // the gateway leads to the host's loopback
 }
 
 // tapOK is a part of what Linux takes (dev_valid_name).
@@ -59,6 +60,9 @@ var tapOK = regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,14}$`).MatchStrin
 // parseNet reads TAP[,mac=ADDR][,ip=ADDR/LEN][,gw=ADDR].
 func parseNet(s string) (netOption, error) {
 	tap, rest, _ := strings.Cut(s, ",")
+	if tap == userNet {
+		return parseUserNet(s, rest)
+	}
 	n := netOption{tap: tap}
 	rand.Read(n.mac[:]) // a made-up one is unicast and locally administered
 	n.mac[0] = n.mac[0]&^1 | 2
@@ -104,6 +108,9 @@ func (n netOption) link() cmdline.Link {
 	l := cmdline.Link{Device: net.HardwareAddr(n.mac[:]).String(), Addrs: []netip.Prefix{n.addr}}
 	if n.gateway.IsValid() {
 		l.Gateways = []netip.Addr{n.gateway}
+	}
+	if n.tap == "" {
+		l.DNS = l.Gateways
 	}
 	return l
 }

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"splitvm/network"
+	"splitvm/network/gateway"
+	"splitvm/network/names"
+	"splitvm/vmm/usernet"
+	virtionet "splitvm/vmm/virtio/net"
+)
+
+// userNet is the --net of a network in user space.
+const userNet = "user"
+
+// defaultUserAddr is a guest's on a user network; the gateway has the first
+// address of it.
+var defaultUserAddr = netip.MustParsePrefix("10.0.2.2/24")
+
+// parseUserNet reads user[,ip=ADDR/LEN][,host-loopback].
+func parseUserNet(s, rest string) (netOption, error) {
+	n := netOption{addr: defaultUserAddr}
+	for word := range fields(rest) {
+		key, value, _ := strings.Cut(word, "=")
+		var err error
+		switch {
+		case key == "ip":
+			n.addr, err = netip.ParsePrefix(value)
+		case word == "host-loopback":
+			n.loopback = true
+		default:
+			err = fmt.Errorf("can't read %q; give ip= or host-loopback", word)
+		}
+		if err != nil {
+			return n, fmt.Errorf("net %q: %w", s, err)
+		}
+	}
+	n.gateway = n.addr.Masked().Addr().Next()
+	if !n.addr.Addr().Is4() || n.addr.Bits() > 30 || n.addr.Addr() == n.gateway || n.addr.Addr() == n.addr.Masked().Addr() {
+		return n, fmt.Errorf("net %q: give an IPv4 address with a length of up to 30; the network's first, %v, is the gateway's", s, n.gateway)
+	}
+	n.mac = virtionet.MAC(network.MACOf(n.addr.Addr()))
+	return n, nil
+}
+
+// publishOption is one --publish.
+type publishOption struct {
+	protocol string
+	host     netip.AddrPort
+	guest    uint16
+}
+
+// parsePublish reads [ADDR:]HOST:GUEST[/tcp|/udp]. Without an address the port
+// is open on all of the host's.
+func parsePublish(s string) (publishOption, error) {
+	p := publishOption{protocol: "tcp"}
+	ports, protocol, named := strings.Cut(s, "/")
+	if named {
+		p.protocol = protocol
+	}
+	i := strings.LastIndexByte(ports, ':')
+	if i < 0 || p.protocol != "tcp" && p.protocol != "udp" {
+		return p, fmt.Errorf("publish %q: give [ADDR:]HOST:GUEST, and /udp if it is not for TCP", s)
+	}
+	host := ports[:i]
+	if !strings.Contains(host, ":") {
+		host = "0.0.0.0:" + host
+	}
+	guest, err := strconv.ParseUint(ports[i+1:], 10, 16)
+	if err == nil {
+		p.host, err = netip.ParseAddrPort(host)
+	}
+	if err != nil || guest == 0 {
+		return p, fmt.Errorf("publish %q: ports are numbers from 1 to 65535 (the host's may be 0 for any that is free), and ADDR is an IP address", s)
+	}
+	p.guest = uint16(guest)
+	return p, nil
+}
+
+// checkNets checks the user network and what is published on it.
+func (o *options) checkNets() error {
+	count := 0
+	for _, n := range o.nets {
+		if n.tap == "" {
+			count++
+		}
+	}
+	switch {
+	case count > 1:
+		return errors.New("a vNode has one user network: give one --net user")
+	case count == 0 && len(o.published) > 0:
+		return errors.New("--publish is for a user network: give --net user too")
+	}
+	return nil
+}
+
+// openUserNet makes a network of the vNode's own in this process.
+func (n *vnode) openUserNet(o netOption) (virtionet.Backend, int, error) {
+	sw, table := network.NewSwitch(), &names.Table{}
+	table.Set(n.o.name, o.addr.Addr())
+	g, err := gateway.New(sw, gateway.Config{Subnet: o.addr.Masked(), Addr: o.gateway, HostLoopback: o.loopback, Names: table, Log: n.log})
+	if err != nil {
+		return nil, 0, err
+	}
+	n.onClose(g.Close)
+	cable, socket, err := usernet.Pair()
+	if err != nil {
+		return nil, 0, err
+	}
+	n.onClose(cable.Close)
+	port, err := sw.Attach(network.PortConfig{Addr: o.addr.Addr(), Log: n.log}, socket)
+	if err != nil {
+		return nil, 0, err
+	}
+	n.onClose(port.Close)
+	cable.OnAccept(func(o network.Offload) error { port.Accept(o); return nil })
+	return cable, g.MTU(), n.publish(g, o.addr.Addr())
+}
+
+// publish leads the host's ports to the guest.
+func (n *vnode) publish(g *gateway.Gateway, guest netip.Addr) error {
+	for _, p := range n.o.published {
+		pub, err := g.Publish(gateway.Publication{Protocol: p.protocol, Host: p.host, Guest: netip.AddrPortFrom(guest, p.guest)})
+		if err != nil {
+			return err
+		}
+		n.onClose(pub.Close)
+		if p.host.Port() == 0 {
+			n.log.Warn("published", "host", pub.Host, "guest", pub.Guest, "protocol", pub.Protocol)
+		}
+	}
+	return nil
+}
