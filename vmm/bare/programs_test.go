@@ -8,6 +8,7 @@ import (
 
 	"splitvm/guest/bare"
 	"splitvm/guest/layout"
+	"splitvm/vmm/memory"
 )
 
 func TestTouch(t *testing.T) {
@@ -169,5 +170,30 @@ func TestSpan(t *testing.T) {
 		if (w != 0) != (a < 2*bare.LineSize) {
 			t.Fatalf("word at %#x holds %#x", a, w)
 		}
+	}
+}
+
+// A guest reaches its RAM on both sides of the hole below 4 GiB and at its end.
+func TestMemoryAboveTheHole(t *testing.T) {
+	ram, err := layout.New(64 << 30)
+	must(t, err)
+	m, err := memory.NewLocal(ram.RAM())
+	must(t, err)
+	defer m.Close()
+	p := units(3, 4*mib)
+	for i, start := range []layout.GPA{layout.LowRAMEnd - 16*bare.LineSize, layout.HighRAMStart, ram.End() - 16*bare.LineSize} {
+		p[i].Start, p[i].Count, p[i].WriteBelow = uint64(start), 16, bare.Writes(1)
+	}
+	run(t, system(t), m, Spec{Program: bare.Touch, Params: p})
+	for i := range p {
+		for u, w := range words(t, m, p[i]) {
+			if w != p[i].Seed {
+				t.Errorf("unit %d from %#x on holds %#x", u, p[i].Start, w)
+			}
+		}
+	}
+	far := []bare.Params{{Start: uint64(layout.LowRAMEnd), Count: 1, Stride: bare.LineSize, Seed: 1, Accesses: 1}}
+	if r, err := Run(t.Context(), system(t), m, Spec{Program: bare.Touch, Params: far}); err != nil || r.VCPUs[0].Result.Sum != ^uint64(0) {
+		t.Errorf("a read in the hole: %+v, %v; want all ones", r, err)
 	}
 }
