@@ -1,6 +1,7 @@
 package layer
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -189,15 +190,26 @@ func (l *Layer) Common() uint64 { return l.common.Load() }
 // the volume are known to have the same.
 func (l *Layer) SetCommon(gen uint64) { l.common.Store(gen) }
 
-// Used returns how many bytes of the file system the layer occupies.
-func (l *Layer) Used() (uint64, error) {
+// Used returns how many bytes of the file system the layer of that id occupies,
+// whether it is open or not.
+func Used(dir string, id ID) (uint64, error) {
 	sum := uint64(0)
-	for _, f := range l.files.list() {
-		n, err := f.Used()
+	for _, name := range fileNames {
+		f, err := openFile(filepath.Join(dir, id.String(), name), true)
 		if err != nil {
+			return 0, err
+		}
+		n, err := f.Used()
+		if err = errors.Join(err, f.Close()); err != nil {
 			return 0, err
 		}
 		sum += n
 	}
 	return sum, nil
 }
+
+// Thaw takes Freeze back.
+func (l *Layer) Thaw() error { return l.begin(false) }
+
+// IDOf is the id that a big-endian key stands for.
+func IDOf(key []byte) ID { return ID(binary.BigEndian.Uint64(key)) }

@@ -1,0 +1,107 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"runtime"
+
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+
+	"splitvm/remote/transport"
+	"splitvm/remote/volumes"
+)
+
+// Config is a monitor as its user describes it.
+type Config struct {
+	Listen []string // HOST:PORT or unix:PATH, for data and control
+	Data   string   // directory
+	Log    *slog.Logger
+	// Ready, if set, is called with the addresses when all are being listened on.
+	Ready func([]net.Addr)
+}
+
+// spareProcs is how many connections may be blocked without one waiting for the
+// scheduler; a P costs some tens of KiB.
+const spareProcs = 64
+
+// Run serves until ctx ends, and then returns nil when all is closed; or until
+// something fails.
+func Run(ctx context.Context, cfg Config) error {
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
+	if len(cfg.Listen) == 0 {
+		return errors.New("storage monitor: no address to listen on; give --listen HOST:PORT or unix:PATH")
+	}
+	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), runtime.NumCPU()+spareProcs))
+	store, err := OpenStore(cfg.Data)
+	if err != nil {
+		return fmt.Errorf("storage monitor: %w", err)
+	}
+	err = serve(ctx, cfg, store)
+	if closed := store.Close(); closed != nil {
+		err = errors.Join(err, fmt.Errorf("storage monitor: %w", closed))
+	}
+	return err
+}
+
+func serve(ctx context.Context, cfg Config, store *Store) error {
+	listeners, err := listen(cfg.Listen)
+	if err != nil {
+		return fmt.Errorf("storage monitor: %w", err)
+	}
+	data, control := newDataServer(store, cfg.Log), grpc.NewServer()
+	volumes.Register(control, store)
+	g, ctx := errgroup.WithContext(ctx)
+	var addrs []net.Addr
+	for _, l := range listeners {
+		d := newDoor(l, data.serve, cfg.Log)
+		g.Go(d.run)
+		g.Go(func() error { return control.Serve(d) })
+		addrs = append(addrs, l.Addr())
+		cfg.Log.Info("storage monitor listens", "network", l.Addr().Network(), "address", l.Addr().String(),
+			"data", cfg.Data, "monitor", store.Monitor().String())
+	}
+	g.Go(func() error {
+		<-ctx.Done()
+		control.Stop() // which closes the doors, and so the listeners
+		data.close()
+		return nil
+	})
+	if cfg.Ready != nil {
+		cfg.Ready(addrs)
+	}
+	err = g.Wait()
+	cfg.Log.Info("storage monitor stopped")
+	return err
+}
+
+func listen(addresses []string) ([]net.Listener, error) {
+	var list []net.Listener
+	for _, a := range addresses {
+		l, err := listenOne(a)
+		if err != nil {
+			for _, l := range list {
+				l.Close()
+			}
+			return nil, err
+		}
+		list = append(list, l)
+	}
+	return list, nil
+}
+
+func listenOne(address string) (net.Listener, error) {
+	network, _, err := transport.ParseAddress(address)
+	if err != nil {
+		return nil, err
+	}
+	if network == "shm" {
+		return nil, fmt.Errorf("listen on %s: a storage monitor listens on HOST:PORT or unix:PATH", address)
+	}
+	return transport.Listen(address)
+}
