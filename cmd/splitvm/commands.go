@@ -6,6 +6,7 @@ func commands() []*cli.Command {
 	return []*cli.Command{
 		runCommand(),
 		imageCommand(),
+		volumeCommand(),
 		statsCommand(),
 		resizeCommand(),
 		monitorCommand(),
@@ -20,6 +21,6 @@ func monitorCommand() *cli.Command {
 	return &cli.Command{
 		Name:     "monitor",
 		Usage:    "be a monitor of the rack",
-		Commands: []*cli.Command{monitorMemoryCommand()},
+		Commands: []*cli.Command{monitorMemoryCommand(), monitorStorageCommand()},
 	}
 }

@@ -97,6 +97,8 @@ func runFlags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "disk", Aliases: []string{"d"}, Usage: "raw image or block device, `DISK`: FILE[,ro][,cache=writeback|none][,serial=NAME]; the first is the root"},
 		&cli.StringSliceFlag{Name: "net", Usage: "network, `NET`: TAP[,mac=ADDR][,ip=ADDR/LEN][,gw=ADDR], made if it is not there; or user[,ip=ADDR/LEN][,host-loopback], which needs no privileges"},
 		&cli.StringSliceFlag{Name: "publish", Aliases: []string{"p"}, Usage: "lead a port of this host to one of the guest's on a user network, `[ADDR:]HOST:GUEST[/udp]`; may be repeated"},
+		storageMonitorFlag(false),
+		&cli.StringSliceFlag{Name: "volume", Usage: "disk at the storage monitors, `VOLUME`: NAME[,ro][,steal][,serial=NAME]; comes after the disks; may be repeated"},
 		&cli.StringFlag{Name: "vsock", Usage: "unix socket `PATH` through which the host reaches the guest's vsock ports"},
 		size("mem", "1G", "guest memory, as `SIZE`"),
 		&cli.IntFlag{Name: "cpus", Value: 1, Usage: fmt.Sprintf("`NUMBER` of virtual CPUs, 1 to %d", vmm.MaxVCPUs)},
@@ -121,6 +123,8 @@ type options struct {
 	remote                  remoteOptions
 	kernel, modules, initrd string
 	disks                   []diskOption
+	volumes                 []volumeOption
+	storage                 []string // addresses of storage monitors
 	nets                    []netOption
 	published               []publishOption
 	vsock                   string
@@ -166,6 +170,16 @@ func optionsOf(c *cli.Command) (options, error) {
 			return o, err
 		}
 		o.disks = append(o.disks, d)
+	}
+	for _, s := range c.StringSlice("volume") {
+		v, err := parseVolume(s)
+		if err != nil {
+			return o, err
+		}
+		o.volumes = append(o.volumes, v)
+	}
+	for _, s := range c.StringSlice("storage-monitor") {
+		o.storage = slices.AppendSeq(o.storage, fields(s))
 	}
 	for _, s := range c.StringSlice("net") {
 		n, err := parseNet(s)
@@ -221,6 +235,9 @@ func (o *options) checkParts() error {
 		if _, _, err := transport.ParseAddress(m); err != nil {
 			return fmt.Errorf("--memory-monitor: %w", err)
 		}
+	}
+	if err := o.checkVolumes(); err != nil {
+		return err
 	}
 	for i, d := range o.disks {
 		if slices.ContainsFunc(o.disks[:i], func(e diskOption) bool { return filepath.Clean(e.path) == filepath.Clean(d.path) }) {

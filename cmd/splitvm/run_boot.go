@@ -126,8 +126,8 @@ func (n *vnode) cmdline(c cmdline.Config) (string, error) {
 // guestConfig is what splitvm's own init is to do.
 func (n *vnode) guestConfig() cmdline.Config {
 	c := cmdline.Config{Debug: n.o.verbose}
-	if len(n.o.disks) > 0 {
-		c.Root = cmdline.Root{Device: cmdline.Device{Kind: cmdline.ByPath, Name: "/dev/vda"}, ReadOnly: n.o.disks[0].readOnly, Overlay: n.o.overlay}
+	if len(n.o.disks)+len(n.o.volumes) > 0 {
+		c.Root = cmdline.Root{Device: cmdline.Device{Kind: cmdline.ByPath, Name: "/dev/vda"}, ReadOnly: n.rootReadOnly(), Overlay: n.o.overlay}
 	}
 	for _, o := range n.o.nets {
 		if o.addr.IsValid() {

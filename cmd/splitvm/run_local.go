@@ -63,7 +63,7 @@ func runLog(verbose bool) *slog.Logger {
 // build does each step in its order; what was done is undone by close.
 func (n *vnode) build(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		n.openKVM, n.openImage, n.makeMemory, n.openIO, n.openDisks, n.openNets, n.openVsock, n.addEntropy, n.planBoot, n.makeMachine, n.openControl, n.warn,
+		n.openKVM, n.openImage, n.makeMemory, n.openIO, n.openDisks, n.openVolumes, n.openNets, n.openVsock, n.addEntropy, n.planBoot, n.makeMachine, n.openControl, n.warn,
 	} {
 		if err := step(ctx); err != nil {
 			return err

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"splitvm/remote/blockclient"
+	"splitvm/vmm/virtio/block"
+	"splitvm/vmm/virtio/block/volume"
+)
+
+// volumeOption is one --volume.
+type volumeOption struct {
+	name     string
+	readOnly bool
+	steal    bool
+	serial   string
+}
+
+// parseVolume reads NAME[,ro][,steal][,serial=NAME].
+func parseVolume(s string) (volumeOption, error) {
+	var v volumeOption
+	for word := range fields(s) {
+		serial, isSerial := strings.CutPrefix(word, "serial=")
+		switch {
+		case v.name == "":
+			v.name = word
+		case word == "ro":
+			v.readOnly = true
+		case word == "steal":
+			v.steal = true
+		case isSerial && serial != "" && len(serial) <= maxSerial:
+			v.serial = serial
+		default:
+			return v, fmt.Errorf("volume %q: can't read %q; give ro, steal or serial=NAME (up to %d bytes)", s, word, maxSerial)
+		}
+	}
+	if v.name == "" {
+		return v, fmt.Errorf("volume %q has no name", s)
+	}
+	if v.serial == "" {
+		v.serial = v.name[:min(len(v.name), maxSerial)]
+	}
+	return v, nil
+}
+
+// maxSerial is how long a disk's serial number may be.
+const maxSerial = 20
+
+// checkVolumes checks what belongs together.
+func (o *options) checkVolumes() error {
+	switch {
+	case len(o.volumes) > 0 && len(o.storage) == 0:
+		return errors.New("--volume needs the storage monitors that have it: give --storage-monitor HOST:PORT")
+	case len(o.storage) > blockclient.MaxReplicas:
+		return fmt.Errorf("%d storage monitors: a volume has at most %d replicas", len(o.storage), blockclient.MaxReplicas)
+	}
+	return nil
+}
+
+// openVolumes opens the volumes at their storage monitors. They come after the
+// disks; without any, the first is the root.
+func (n *vnode) openVolumes(ctx context.Context) error {
+	for _, o := range n.o.volumes {
+		d, err := volume.Open(ctx, blockclient.Config{Monitors: n.o.storage, Name: o.name, ReadOnly: o.readOnly, Steal: o.steal, Log: n.log})
+		if err != nil {
+			return err
+		}
+		n.onClose(d.Close)
+		dev, err := block.New(block.Config{Backend: d, Serial: o.serial, Queues: n.o.vcpus})
+		if err != nil {
+			return fmt.Errorf("volume %s: %w", o.name, err)
+		}
+		n.devices = append(n.devices, dev)
+	}
+	return nil
+}
+
+// rootReadOnly tells whether the first disk was given as read-only.
+func (n *vnode) rootReadOnly() bool {
+	if len(n.o.disks) > 0 {
+		return n.o.disks[0].readOnly
+	}
+	return n.o.volumes[0].readOnly
+}
