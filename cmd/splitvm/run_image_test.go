@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -22,7 +23,7 @@ func TestSplitImage(t *testing.T) {
 		{[]string{"img", "ls"}, []string{"splitvm", "run", "img", "ls"}, "", nil, true},
 	} {
 		image, command, err := splitImage(c.args, c.all)
-		if image != c.image || !cmp.Equal(command, c.command) || c.bad != (err != nil) {
+		if image != c.image || !slices.Equal(command, c.command) || c.bad != (err != nil) {
 			t.Errorf("%q: image %q, command %q, %v", c.all, image, command, err)
 		}
 	}
