@@ -12,6 +12,8 @@
 //	names/NAME          the ID that a name stands for; NAME is escaped as in a URL's path
 //	roots/HEX.squashfs  a root made of layers; HEX tells which, and how
 //	roots/HEX.raw       a disk that was imported as it is; HEX is its SHA-256
+//	kernels/NAME/       a kernel and its modules, as package kernel lays them out
+//	default-kernel      the name of the kernel that guests get
 //	locks/              files that are locked and have nothing in them
 //	tmp/                what is being made; whatever nobody is making is swept away
 //
