@@ -25,9 +25,25 @@ const (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM, unix.SIGHUP)
-	err := root().Run(ctx, os.Args)
+	err := execute(ctx, os.Args)
 	stop()
 	os.Exit(finish(err))
+}
+
+// execute runs the command that the arguments tell.
+func execute(ctx context.Context, args []string) error {
+	c := root()
+	c.Metadata = map[string]any{argumentsKey: args}
+	return c.Run(ctx, args)
+}
+
+const argumentsKey = "arguments"
+
+// argumentsOf gives all arguments as they were given: a command's own don't tell
+// which came after "--".
+func argumentsOf(c *cli.Command) []string {
+	args, _ := c.Root().Metadata[argumentsKey].([]string)
+	return args
 }
 
 // finish prints err where there is something to say and picks the status.

@@ -91,7 +91,7 @@ func runFlags() []cli.Flag {
 		&cli.StringFlag{Name: "evict-policy", Value: policy.Default, Usage: "`POLICY` by which lines leave the ExCache: " + strings.Join(policy.Names(), ", ")},
 		&cli.StringFlag{Name: "prefetch", Value: prefetch.Default, Usage: "`PREFETCHER` that brings lines ahead: " + strings.Join(prefetch.Names(), ", ")},
 		&cli.BoolFlag{Name: "checksums", Usage: "protect lines on the wire with checksums"},
-		&cli.StringFlag{Name: "kernel", Aliases: []string{"k"}, Usage: "kernel `FILE`: bzImage (vmlinuz) or ELF vmlinux", Required: true},
+		&cli.StringFlag{Name: "kernel", Aliases: []string{"k"}, Usage: "`KERNEL`: a file, bzImage (vmlinuz) or ELF vmlinux, or the name of one in the image store (default: the store's default)"},
 		&cli.StringFlag{Name: "modules", Usage: "`DIR` of the kernel's modules (/lib/modules/VERSION), for the init that runs COMMAND"},
 		&cli.StringFlag{Name: "initrd", Aliases: []string{"i"}, Usage: "initial RAM disk `FILE` instead of splitvm's own"},
 		&cli.StringSliceFlag{Name: "disk", Aliases: []string{"d"}, Usage: "raw image or block device, `DISK`: FILE[,ro][,cache=writeback|none][,serial=NAME]; the first is the root"},
@@ -140,7 +140,7 @@ type options struct {
 }
 
 func optionsOf(c *cli.Command) (options, error) {
-	image, command, err := splitImage(c.Args().Slice(), os.Args)
+	image, command, err := splitImage(c.Args().Slice(), argumentsOf(c))
 	if err != nil {
 		return options{}, err
 	}
@@ -195,7 +195,10 @@ func optionsOf(c *cli.Command) (options, error) {
 		}
 		o.published = append(o.published, p)
 	}
-	return o, o.check(c.Bool("local") || image != "" && len(o.remote.monitors) == 0)
+	if err := o.check(c.Bool("local") || image != "" && len(o.remote.monitors) == 0); err != nil {
+		return o, err
+	}
+	return o, o.findKernel()
 }
 
 func (o *options) check(local bool) error {
@@ -208,10 +211,6 @@ func (o *options) check(local bool) error {
 		return fmt.Errorf("%d virtual CPUs: give 1 to %d", o.vcpus, vmm.MaxVCPUs)
 	case o.modules != "" && o.initrd != "":
 		return errors.New("give --modules (for splitvm's own initrd) or --initrd, not both")
-	case len(o.command) > 0 && o.initrd == "" && o.modules == "":
-		return errors.New("to run a command, give the kernel's modules with --modules /lib/modules/VERSION, or an --initrd whose /init is splitvm-init")
-	case o.image.name != "" && o.initrd == "" && o.modules == "":
-		return errors.New("an image's command needs the kernel's modules: give --modules /lib/modules/VERSION")
 	case o.image.name == "" && (o.image.entrypoint != nil || o.image.readOnly):
 		return errors.New("--entrypoint and --read-only are for an image: give one, or --disk FILE,ro")
 	case o.image.name == "" && len(o.command) == 0 && len(o.env)+len(o.workdir)+len(o.user) > 0:

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"os"
 	"strings"
 	"testing"
 )
@@ -9,6 +10,11 @@ import (
 // A command line that can't work is refused before anything is done, with a
 // word on what to give instead.
 func TestRunRefuses(t *testing.T) {
+	t.Chdir(t.TempDir())
+	t.Setenv("SPLITVM_IMAGES", t.TempDir())
+	if err := os.WriteFile("k", nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct {
 		args string // after run --kernel k
 		want string
@@ -28,13 +34,18 @@ func TestRunRefuses(t *testing.T) {
 		{"--local --net a/b", "a tap's name"},
 		{"--local --name ../a", "letters, digits"},
 		{"--local --modules m --initrd i", "not both"},
-		{"--local command", "give the kernel's modules with --modules"},
+		{"--local -- command", "give the kernel's modules with --modules"},
+		{"image", "give the kernel's modules with --modules"},
+		{"image command", "give the command after --"},
+		{"--kernel nowhere --local -- command", "splitvm image kernel ls"},
+		{"--kernel= image", "splitvm image kernel import"},
+		{"--local --read-only", "are for an image"},
 		{"--local --env A=1", "give one after --"},
 		{"--local --modules m --env A -- command", "give NAME=VALUE"},
 		{"--local --nonsense", "splitvm run --help"},
 	} {
 		t.Run(tt.args, func(t *testing.T) {
-			err := root().Run(t.Context(), append([]string{"splitvm", "run", "--kernel", "k"}, strings.Fields(tt.args)...))
+			err := execute(t.Context(), append([]string{"splitvm", "run", "--kernel", "k"}, strings.Fields(tt.args)...))
 			var status *exitError
 			if !errors.As(err, &status) || status.code != exitUsage || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("%v; want exit status %d and %q", err, exitUsage, tt.want)
@@ -46,7 +57,7 @@ func TestRunRefuses(t *testing.T) {
 // Arguments that nobody asked for are told, not ignored.
 func TestStrayArguments(t *testing.T) {
 	for _, args := range []string{"doctor now", "syscalls read", "bench start 3", "unknown", "stats", "stats a b"} {
-		err := root().Run(t.Context(), append([]string{"splitvm"}, strings.Fields(args)...))
+		err := execute(t.Context(), append([]string{"splitvm"}, strings.Fields(args)...))
 		var status *exitError
 		if !errors.As(err, &status) || status.code != exitUsage {
 			t.Errorf("splitvm %s: %v", args, err)
