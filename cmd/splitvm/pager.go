@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"runtime"
 
 	"github.com/urfave/cli/v3"
 
@@ -15,10 +14,6 @@ import (
 
 // pagerSocket is the descriptor on which a pager meets its VMM (handoff.Launch).
 const pagerSocket = 3
-
-// blockingThreads is how many of a pager's threads are in blocking system calls at
-// most times: a fault thread, and two connections to each of a few monitors.
-const blockingThreads = 16
 
 // pagerCommand is the process that serves one guest's memory. A VMM starts it.
 func pagerCommand() *cli.Command {
@@ -40,9 +35,6 @@ func pagerCommand() *cli.Command {
 			if !ok {
 				return fmt.Errorf("pager: descriptor %d is no unix socket", pagerSocket)
 			}
-			// A thread that blocks in a system call holds one of Go's processors
-			// for a while; with too few, the thread that returns waits for one.
-			runtime.GOMAXPROCS(runtime.NumCPU() + blockingThreads)
 			// Signals of a terminal are the VMM's business: the pager ends when that hangs up.
 			return handoff.Serve(context.WithoutCancel(ctx), unix, handoff.Remote{Checksums: c.Bool("checksums")})
 		},

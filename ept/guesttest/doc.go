@@ -16,7 +16,6 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -72,7 +71,6 @@ const specVariable = "SPLITVM_TEST_GUEST"
 // Main runs the tests, or the guest if this process was started as one.
 func Main(m *testing.M) {
 	if os.Getenv(pagerVariable) != "" {
-		runtime.GOMAXPROCS(runtime.NumCPU() + 16)
 		os.Exit(servePager())
 	}
 	if what := os.Getenv(floorVariable); what != "" {

@@ -14,6 +14,7 @@ import (
 	"splitvm/ept/guesttest"
 	"splitvm/monitors/memory"
 	"splitvm/remote/server"
+	"splitvm/remote/threads"
 	"splitvm/remote/transport"
 	"splitvm/remote/wire"
 )
@@ -34,6 +35,9 @@ func TestMain(m *testing.M) {
 
 // serveMonitor is a memory monitor process that ends with its standard input.
 func serveMonitor() error {
+	if err := threads.Block(16); err != nil {
+		return err
+	}
 	srv, addr, err := listen(1 << 30)
 	if err != nil {
 		return err

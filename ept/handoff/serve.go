@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
-	"runtime"
 	"sync"
 	"time"
 
@@ -17,6 +17,7 @@ import (
 	"splitvm/ept/excache"
 	"splitvm/ept/uffd"
 	"splitvm/remote"
+	"splitvm/remote/threads"
 	"splitvm/remote/wire"
 )
 
@@ -102,24 +103,11 @@ func (v *vnode) start(ctx context.Context, a *Attach, dialer Dialer) error {
 		cfg.Monitors = append(cfg.Monitors, peer)
 	}
 	cfg.Placement = newPlacement(a, v.peers)
-	provideThreads(len(cfg.Faults) + len(v.peers)*int(wire.Classes))
+	if err := threads.Block(len(cfg.Faults) + len(v.peers)*int(wire.Classes)); err != nil {
+		slog.Debug("pager's threads", "err", err)
+	}
 	v.pager, err = ept.Start(cfg)
 	return err
-}
-
-var (
-	threadsMu sync.Mutex
-	threads   int // that block in system calls, of all vNodes; guarded by threadsMu
-)
-
-// provideThreads raises GOMAXPROCS by threads that block in system calls most of
-// the time: each has a processor of Go's until the runtime takes it away, which
-// is up to 10 ms later, and a returning thread waits for one meanwhile.
-func provideThreads(n int) {
-	threadsMu.Lock()
-	defer threadsMu.Unlock()
-	threads += n
-	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), runtime.NumCPU()+threads+2))
 }
 
 // openTable maps the line table, which must not be able to shrink under us.

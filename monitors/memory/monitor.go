@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"runtime"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"splitvm/remote"
 	"splitvm/remote/server"
+	"splitvm/remote/threads"
 	"splitvm/remote/transport"
 	"splitvm/remote/wire"
 )
@@ -39,9 +39,9 @@ func Run(ctx context.Context, cfg Config) error {
 	if len(cfg.Listen) == 0 {
 		return errors.New("memory monitor: no address to listen on; give --listen HOST:PORT or unix:PATH")
 	}
-	// A thread that returns from a blocking call needs one of Go's processors,
-	// and those are nominally held by others that are blocked: have plenty.
-	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), runtime.NumCPU()+spareProcs))
+	if err := threads.Block(spareProcs); err != nil {
+		cfg.Log.Debug("memory monitor's threads", "err", err)
+	}
 	store, err := NewStore(cfg.Store)
 	if err != nil {
 		return fmt.Errorf("memory monitor: %w", err)
