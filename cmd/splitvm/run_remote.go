@@ -50,12 +50,14 @@ func (n *vnode) makeMemory(ctx context.Context) error {
 		return err
 	}
 	n.memMap = m
-	if n.memory, err = memory.NewLocal(m.RAM()); err != nil {
+	if len(n.o.remote.monitors) == 0 {
+		if n.memory, err = memory.NewPrivate(m.RAM()); err == nil {
+			n.onClose(n.memory.Close)
+		}
 		return err
 	}
-	if len(n.o.remote.monitors) == 0 {
-		n.onClose(n.memory.Close)
-		return nil
+	if n.memory, err = memory.NewLocal(m.RAM()); err != nil {
+		return err
 	}
 	far, err := newFarMemory(ctx, n.o.name, n.o.remote, n.memory)
 	if err != nil {

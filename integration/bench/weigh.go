@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -14,8 +15,9 @@ type weight struct {
 	private float64 // part of total: anonymous
 }
 
-// guestRAM is what the mapping of a local guest's RAM is called in smaps.
-const guestRAM = "/memfd:splitvm-ram"
+// guestRAM is the flag in smaps by which a local guest's RAM is known: of a Go
+// program's mappings it is the only one that asks for huge pages.
+const guestRAM = "hg"
 
 // weigh adds up a process's mappings, less guest RAM.
 func weigh(pid int) (weight, error) {
@@ -23,21 +25,21 @@ func weigh(pid int) (weight, error) {
 	if err != nil {
 		return weight{}, fmt.Errorf("weigh splitvm: %w", err)
 	}
-	var w weight
-	var guest bool
+	var w, mapping weight
 	for lines := bufio.NewScanner(bytes.NewReader(b)); lines.Scan(); {
-		line := lines.Text()
 		var kib float64
-		switch key, rest, _ := strings.Cut(line, ":"); {
-		case strings.Contains(key, " "): // the head of a mapping: its name follows the fifth field
-			guest = strings.Contains(line, guestRAM)
-		case guest:
-		case key == "Rss":
+		switch key, rest, _ := strings.Cut(lines.Text(), ":"); key {
+		case "Rss":
 			fmt.Sscan(rest, &kib)
-			w.total += kib / 1024
-		case key == "Anonymous":
+			mapping.total = kib / 1024
+		case "Anonymous":
 			fmt.Sscan(rest, &kib)
-			w.private += kib / 1024
+			mapping.private = kib / 1024
+		case "VmFlags": // a mapping's last line
+			if !slices.Contains(strings.Fields(rest), guestRAM) {
+				w.total += mapping.total
+				w.private += mapping.private
+			}
 		}
 	}
 	return w, nil

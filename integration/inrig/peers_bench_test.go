@@ -31,14 +31,17 @@ func BenchmarkBoot(b *testing.B) {
 		return []string{"qemu-system-x86_64", "-enable-kvm", "-M", machine, "-cpu", "host", "-smp", "1", "-m", "512M", "-nodefaults", "-no-user-config",
 			"-display", "none", "-no-reboot", "-nic", "none", "-serial", "stdio", "-kernel", kernel, "-initrd", initrd, "-append", "console=ttyS0 " + line}
 	}
-	machines := map[string][]string{
-		"splitvm": {"splitvm", "run", "--local", "--kernel", kernel, "--initrd", initrd, "--mem", "512M", "--cmdline", line},
-		"pc":      qemu("pc"), "microvm": qemu("microvm"),
+	machines := []struct {
+		name string
+		args []string
+	}{
+		{"splitvm", []string{"splitvm", "run", "--local", "--kernel", kernel, "--initrd", initrd, "--mem", "512M", "--cmdline", line}},
+		{"pc", qemu("pc")}, {"microvm", qemu("microvm")},
 	}
 	took := map[string][]float64{}
 	for b.Loop() {
-		for name, args := range machines {
-			took[name] = append(took[name], timeGuest(b, args))
+		for _, m := range machines {
+			took[m.name] = append(took[m.name], timeGuest(b, m.args))
 		}
 	}
 	own := median(took["splitvm"])

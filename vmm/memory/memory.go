@@ -1,10 +1,11 @@
 // Package memory is the one accessor to a guest's RAM.
 //
-// RAM is made of memfds that somebody else may own: the VMM itself for a local
-// vNode, the processor monitor for one whose memory is remote. Each is mapped
-// MAP_SHARED, and nothing here takes for granted that a page is present: a
-// touch of an absent page blocks until the pager, which is another process,
-// has brought it. Two rules follow.
+// RAM is made of memfds that a pager in another process has too, mapped
+// MAP_SHARED; or, where nobody else is to have it, of anonymous memory, which
+// the kernel backs with huge pages where it can (of a memfd it does so only if
+// the administrator allowed it). Nothing here takes for granted that a page is
+// present: a touch of an absent page of a memfd blocks until the pager has
+// brought it. Two rules follow.
 //
 //   - Bulk data moves by system calls only (ReadAt and WriteAt, or readv,
 //     preadv and the like on what Slices returns): the Go scheduler knows of a
@@ -33,7 +34,8 @@ import (
 var ErrOutside = errors.New("outside guest RAM")
 
 // Backing is one stretch of RAM: Size bytes of File from Offset on, seen by
-// the guest at GPA. All three are multiples of the page size.
+// the guest at GPA. All three are multiples of the page size. Without a File
+// it is anonymous memory.
 type Backing struct {
 	GPA    layout.GPA
 	Size   uint64
@@ -44,7 +46,8 @@ type Backing struct {
 // Region is a mapped Backing.
 type Region struct {
 	Backing
-	host []byte // the mapping, Size bytes
+	host   []byte // Size bytes
+	mapped []byte // the mapping that host lies in
 }
 
 // Memory is a guest's RAM: regions sorted by address, without overlap.
@@ -99,24 +102,55 @@ func NewLocal(ranges []layout.Range) (*Memory, error) {
 	return m, nil
 }
 
+// NewPrivate makes RAM of the given ranges that no other process can have, in
+// huge pages where the kernel has some.
+func NewPrivate(ranges []layout.Range) (*Memory, error) {
+	var backings []Backing
+	for _, r := range ranges {
+		backings = append(backings, Backing{GPA: r.Start, Size: r.Size})
+	}
+	return New(backings)
+}
+
 func (m *Memory) add(b Backing) error {
 	const mask = layout.PageSize - 1
 	if b.Size == 0 || (uint64(b.GPA)|b.Size|uint64(b.Offset))&mask != 0 || uint64(b.GPA)+b.Size < b.Size {
 		return fmt.Errorf("map RAM at %#x: %#x bytes at offset %#x are not whole pages", b.GPA, b.Size, b.Offset)
 	}
-	p, err := unix.Mmap(int(b.File.Fd()), b.Offset, int(b.Size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_NORESERVE)
+	r, err := mapRegion(b)
 	if err != nil {
 		return fmt.Errorf("map RAM at %#x, %d MiB: %w (see vm.max_map_count, RLIMIT_AS and free memory)", b.GPA, b.Size>>20, err)
 	}
-	m.regions = append(m.regions, Region{Backing: b, host: p})
+	m.regions = append(m.regions, r)
 	return nil
+}
+
+func mapRegion(b Backing) (Region, error) {
+	const rw = unix.PROT_READ | unix.PROT_WRITE
+	if b.File != nil {
+		p, err := unix.Mmap(int(b.File.Fd()), b.Offset, int(b.Size), rw, unix.MAP_SHARED|unix.MAP_NORESERVE)
+		return Region{Backing: b, host: p, mapped: p}, err
+	}
+	p, err := unix.Mmap(-1, 0, int(b.Size)+layout.Page2M, rw, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
+	if err != nil {
+		return Region{}, err
+	}
+	// A huge page of the host is one of the guest's only where both addresses
+	// are as far into it.
+	r := Region{Backing: b, host: p, mapped: p}
+	skip := (uint64(b.GPA) - uint64(r.HostAddr())) % layout.Page2M
+	r.host = p[skip : skip+b.Size : skip+b.Size]
+	if err := unix.Madvise(p, unix.MADV_HUGEPAGE); err != nil && err != unix.EINVAL { // EINVAL: a kernel without them
+		return r, errors.Join(err, unix.Munmap(p))
+	}
+	return r, nil
 }
 
 // Close unmaps everything. No access may be under way.
 func (m *Memory) Close() error {
 	var errs []error
 	for _, r := range m.regions {
-		errs = append(errs, unix.Munmap(r.host))
+		errs = append(errs, unix.Munmap(r.mapped))
 	}
 	for _, f := range m.owned {
 		errs = append(errs, f.Close())

@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"splitvm/guest/layout"
@@ -16,9 +19,11 @@ import (
 const page = layout.PageSize
 
 // newTest has RAM at [0, 4 pages) and [4, 6 pages) (adjacent) and [16, 18 pages).
-func newTest(t *testing.T) *Memory {
+func newTest(t *testing.T) *Memory { return newOf(t, NewLocal) }
+
+func newOf(t *testing.T, kind func([]layout.Range) (*Memory, error)) *Memory {
 	t.Helper()
-	m, err := NewLocal([]layout.Range{{Start: 0, Size: 4 * page}, {Start: 4 * page, Size: 2 * page}, {Start: 16 * page, Size: 2 * page}})
+	m, err := kind([]layout.Range{{Start: 0, Size: 4 * page}, {Start: 4 * page, Size: 2 * page}, {Start: 16 * page, Size: 2 * page}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,7 +36,11 @@ func newTest(t *testing.T) *Memory {
 }
 
 func TestBulkRoundTripAcrossRegions(t *testing.T) {
-	m := newTest(t)
+	t.Run("local", func(t *testing.T) { roundTrip(t, newOf(t, NewLocal)) })
+	t.Run("private", func(t *testing.T) { roundTrip(t, newOf(t, NewPrivate)) })
+}
+
+func roundTrip(t *testing.T, m *Memory) {
 	want := make([]byte, 5*page+17)
 	rand.Read(want)
 	if err := m.WriteAt(want, 100); err != nil {
@@ -47,6 +56,50 @@ func TestBulkRoundTripAcrossRegions(t *testing.T) {
 	if v, err := m.Load8(100 + 4*page); err != nil || v != want[4*page] {
 		t.Errorf("Load8 = %#x, %v, want %#x", v, err, want[4*page])
 	}
+}
+
+// A huge page of the host serves as one of the guest's only where both
+// addresses agree below its size, and only where one was asked for.
+func TestPrivateFitsHugePages(t *testing.T) {
+	m, err := NewPrivate([]layout.Range{{Start: 0, Size: 3*layout.Page2M + page}, {Start: layout.Page1G + 5*page, Size: 8 * page}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	for _, r := range m.Regions() {
+		if (uint64(r.HostAddr())^uint64(r.GPA))%layout.Page2M != 0 || len(r.host) != int(r.Size) {
+			t.Errorf("RAM at %#x is mapped at %#x, %#x bytes", r.GPA, r.HostAddr(), len(r.host))
+		}
+	}
+	if _, err := os.Stat("/sys/kernel/mm/transparent_hugepage"); err != nil {
+		t.Skip("this kernel has no huge pages to give: CONFIG_TRANSPARENT_HUGEPAGE")
+	}
+	for _, r := range m.Regions() {
+		if flags := flagsAt(t, r.HostAddr()); !slices.Contains(flags, "hg") {
+			t.Errorf("the mapping of RAM at %#x asks for no huge pages: flags %v", r.GPA, flags)
+		}
+	}
+}
+
+// flagsAt returns the VmFlags of the mapping at an address (proc(5), smaps).
+func flagsAt(t *testing.T, addr uintptr) []string {
+	t.Helper()
+	smaps, err := os.ReadFile("/proc/self/smaps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	here := false
+	for line := range strings.Lines(string(smaps)) {
+		var start, end uintptr
+		if n, _ := fmt.Sscanf(line, "%x-%x ", &start, &end); n == 2 {
+			here = start <= addr && addr < end
+		}
+		if flags, ok := strings.CutPrefix(line, "VmFlags:"); ok && here {
+			return strings.Fields(flags)
+		}
+	}
+	t.Fatalf("nothing is mapped at %#x", addr)
+	return nil
 }
 
 func TestBounds(t *testing.T) {
