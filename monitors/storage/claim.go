@@ -44,6 +44,9 @@ func (v *Volume) claim(c *conn, epoch remote.Epoch, q *blockwire.ClaimRequest) e
 	}
 	v.record = r
 	v.writer = writer{session: q.Session, conn: c}
+	if q.Closed {
+		v.writer.conn = nil
+	}
 	return nil
 }
 

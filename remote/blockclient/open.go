@@ -14,6 +14,10 @@ import (
 // openTimeout is how long Open waits for replicas that are not there.
 const openTimeout = 5 * time.Second
 
+// goneTime is how long the monitors may take to notice that the writer before has
+// gone.
+const goneTime = time.Second
+
 // Open opens a volume. Unless it is read-only, the caller is its writer until
 // Close, or until another one steals it.
 func Open(ctx context.Context, cfg Config) (*Volume, error) {
@@ -61,7 +65,22 @@ func (v *Volume) begin(ctx context.Context) error {
 		v.epoch = max(v.epoch, r.opened.Epoch)
 	}
 	v.epoch++
+	v.mu.Unlock()
+	for began := time.Now(); ; time.Sleep(tick) {
+		err := v.claimFirst(ctx, members)
+		switch {
+		case remote.KindOf(err) != remote.Busy:
+			return err
+		case time.Since(began) > goneTime:
+			return fmt.Errorf("%w; stop that first", err)
+		}
+	}
+}
+
+// claimFirst claims the volume at those which are to be its members.
+func (v *Volume) claimFirst(ctx context.Context, members []*replica) error {
 	claimed := make(chan error, 1)
+	v.mu.Lock()
 	v.claim(members, v.ballot(members), func(finished []*Request, err error) []*Request {
 		if err == nil {
 			v.elect(members)
@@ -73,9 +92,6 @@ func (v *Volume) begin(ctx context.Context) error {
 	v.drain()
 	select {
 	case err := <-claimed:
-		if remote.KindOf(err) == remote.Busy {
-			return fmt.Errorf("%w; stop that first", err)
-		}
 		return err
 	case <-ctx.Done():
 		return fmt.Errorf("claim it: %w", ctx.Err())
