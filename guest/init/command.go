@@ -47,15 +47,9 @@ func start(c cmdline.Command, host *hostLink) (int, error) {
 		return 0, err
 	}
 	env := environment(c, who)
-	dir := c.Cwd
-	if dir == "" {
-		dir = who.home
-	}
-	if st, err := os.Stat(dir); err != nil || !st.IsDir() {
-		if c.Cwd != "" {
-			return 0, fmt.Errorf("working directory %s: not a directory of the root", dir)
-		}
-		dir = "/"
+	dir, err := workingDirectory(c, who)
+	if err != nil {
+		return 0, err
 	}
 	path, err := lookPath(c.Argv[0], dir, env)
 	if err != nil {
@@ -78,6 +72,27 @@ func start(c cmdline.Command, host *hostLink) (int, error) {
 		return 0, fmt.Errorf("execute %s: %w", path, err)
 	}
 	return pid, nil
+}
+
+// workingDirectory is where the command runs: the directory that was asked for, or else the
+// user's home.
+func workingDirectory(c cmdline.Command, who account) (string, error) {
+	dir := c.Cwd
+	if dir == "" {
+		dir = who.home
+	}
+	if c.MakeCwd && c.Cwd != "" {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return "", fmt.Errorf("make the working directory: %w", err)
+		}
+	}
+	if st, err := os.Stat(dir); err == nil && st.IsDir() {
+		return dir, nil
+	}
+	if c.Cwd != "" {
+		return "", fmt.Errorf("working directory %s: not a directory of the root", dir)
+	}
+	return "/", nil
 }
 
 // exitCode is what a shell exits with after the error of start.

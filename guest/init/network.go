@@ -38,6 +38,9 @@ func setUpNetwork(cfg cmdline.Config) error {
 	if err != nil {
 		logError(fmt.Errorf("bring up the loopback interface: %w", err))
 	}
+	if err := nameLocalhost(cfg.Hostname); err != nil {
+		logError(err) // names of this machine don't resolve
+	}
 	var servers []netip.Addr
 	for i, l := range cfg.Links {
 		if err := setUpLink(l, i); err != nil {
@@ -142,19 +145,46 @@ func writeResolvConf(servers []netip.Addr) error {
 		fmt.Fprintf(&text, "nameserver %v\n", s)
 	}
 	const ours = "/run/splitvm/resolv.conf"
-	if err := os.MkdirAll(filepath.Dir(ours), 0o755); err != nil {
-		return fmt.Errorf("tell the name servers: %w", err)
-	}
-	if err := os.WriteFile(ours, []byte(text.String()), 0o644); err != nil {
+	if err := writeRun(ours, text.String()); err != nil {
 		return fmt.Errorf("tell the name servers: %w", err)
 	}
 	if _, err := os.Stat(resolvConf); errors.Is(err, os.ErrNotExist) {
 		return linkResolvConf(ours)
 	}
-	if err := unix.Mount(ours, resolvConf, "", unix.MS_BIND, ""); err != nil {
-		return fmt.Errorf("cover %s: %w", resolvConf, err)
+	return cover(resolvConf, ours)
+}
+
+// writeRun writes a file of ours below /run.
+func writeRun(path, text string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(path, []byte(text), 0o644)
+}
+
+// cover has a file of ours seen in place of the root's.
+func cover(path, ours string) error {
+	if err := unix.Mount(ours, path, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("cover %s: %w", path, err)
 	}
 	return nil
+}
+
+// nameLocalhost covers an empty /etc/hosts, which roots of container images have
+// for whoever runs them to fill.
+func nameLocalhost(hostname string) error {
+	const hosts, ours = "/etc/hosts", "/run/splitvm/hosts"
+	if st, err := os.Stat(hosts); err != nil || st.Size() > 0 || !st.Mode().IsRegular() {
+		return nil // the root's own is as it should be, or it wants none
+	}
+	text := "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+	if hostname != "" {
+		text += "127.0.1.1\t" + hostname + "\n"
+	}
+	if err := writeRun(ours, text); err != nil {
+		return fmt.Errorf("name localhost: %w", err)
+	}
+	return cover(hosts, ours)
 }
 
 // linkResolvConf makes a link to ours where the root has no resolv.conf, or one

@@ -46,11 +46,18 @@ func prepareRoot(cfg cmdline.Config, l *loader) error {
 		return err
 	}
 	step("root mounted")
+	further, err := findMounts(cfg, l, wait)
+	if err != nil {
+		return err
+	}
 	if err := switchRoot(newRoot); err != nil {
 		return err
 	}
 	step("root switched")
-	return coverTmp(cfg.Root.Overlay)
+	if err := coverTmp(cfg.Root.Overlay); err != nil {
+		return err
+	}
+	return mountFurther(cfg, further, l)
 }
 
 // coverTmp gives a root that can't be written a /tmp that can, if it has one.

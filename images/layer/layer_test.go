@@ -277,6 +277,28 @@ func TestMergeEndsWithItsContext(t *testing.T) {
 	}
 }
 
+// What a guest needs is there in the end, and what was there is as it was.
+func TestEnsure(t *testing.T) {
+	tree, err := Merge(t.Context(), []Source{entries(t, "run->var/run", "etc/hosts=mine", "dev=file")}, Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range []string{"/dev", "/proc", "/run", "/a/b"} {
+		tree.EnsureDir(d, 0o755)
+	}
+	for _, f := range []string{"/etc/hosts", "/etc/resolv.conf", "/a/c", "/dev/x"} {
+		tree.EnsureFile(f, 0o644)
+	}
+	var b bytes.Buffer
+	if err := tree.WriteTar(t.Context(), &b); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"a/", "a/b/", "a/c", "dev=file", "etc/", "etc/hosts=mine", "etc/resolv.conf", "proc/", "run->var/run"}
+	if d := cmp.Diff(want, list(t, &b)); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
 // A sparse file has few bytes in the archive and many in the tree.
 func TestSparse(t *testing.T) {
 	tree, err := Merge(t.Context(), []Source{archive(sparseArchive(t, 1<<40))}, Limits{Bytes: 1 << 41})

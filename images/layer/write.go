@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -28,28 +29,34 @@ func (t *Tree) Newest() time.Time {
 
 // EnsureDir makes the directory where there is nothing of the name: a mount
 // point that every guest needs. The path is absolute and ours.
-func (t *Tree) EnsureDir(name string, mode int64) error {
-	parts, err := split(name)
-	if err != nil {
-		return err
-	}
-	dir, last := t.root, len(parts)-1
-	for i, p := range parts {
+func (t *Tree) EnsureDir(name string, mode int64) { t.ensure(name, newDir(len(t.sources)).inode, mode) }
+
+// EnsureFile does the same for an empty file.
+func (t *Tree) EnsureFile(name string, mode int64) {
+	t.ensure(name, &inode{kind: tar.TypeReg, mtime: time.Unix(0, 0)}, mode)
+}
+
+func (t *Tree) ensure(name string, i *inode, mode int64) {
+	dir, parts := t.root, strings.Split(strings.Trim(name, "/"), "/")
+	for at, p := range parts {
 		n := dir.children[p]
 		if n == nil {
 			n = newDir(len(t.sources))
-			n.length = dir.length + 1 + len(p)
-			if i == last {
-				n.inode.mode = mode
+			if at == len(parts)-1 {
+				n = &node{inode: i, layer: len(t.sources)}
+				i.mode = mode
+				if i.kind == tar.TypeDir {
+					n.children = map[string]*node{}
+				}
 			}
+			n.length = dir.length + 1 + len(p)
 			dir.children[p] = n
 		}
 		if !n.isDir() {
-			return nil // a link, most likely; the image knows why
+			return // a link, most likely; the image knows why
 		}
 		dir = n
 	}
-	return nil
 }
 
 // Size returns the bytes of all files that the tree holds, each once, and how
@@ -126,6 +133,9 @@ func (o *output) headers() error {
 		first, again := o.first[i]
 		switch {
 		case i.kind != tar.TypeReg:
+			err = o.w.WriteHeader(header(name, i))
+		case i.size == 0 && !again:
+			o.first[i] = name
 			err = o.w.WriteHeader(header(name, i))
 		case again:
 			o.links = append(o.links, &tar.Header{Typeflag: tar.TypeLink, Name: name, Linkname: first, ModTime: i.mtime, Mode: i.mode, Uid: i.uid, Gid: i.gid})

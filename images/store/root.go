@@ -21,6 +21,10 @@ const rootVersion = 1
 // be written has to have them.
 var mountPoints = map[string]int64{"/dev": 0o755, "/proc": 0o555, "/sys": 0o555, "/run": 0o755, "/tmp": 0o1777}
 
+// coveredFiles are what a guest's init covers with what it knows, as container
+// engines do. Most images leave them out.
+var coveredFiles = []string{"/etc/hosts", "/etc/resolv.conf"}
+
 // rootName names the root of the layers.
 func rootName(layers []v1.Hash) string {
 	h := sha256.New()
@@ -61,9 +65,10 @@ func (s *Store) makeRoot(ctx context.Context, path string, layers []v1.Hash, lim
 		return err
 	}
 	for dir, mode := range mountPoints {
-		if err := tree.EnsureDir(dir, mode); err != nil {
-			return err
-		}
+		tree.EnsureDir(dir, mode)
+	}
+	for _, file := range coveredFiles {
+		tree.EnsureFile(file, 0o644)
 	}
 	tmp, err := os.MkdirTemp(s.path("tmp"), "root.")
 	if err != nil {

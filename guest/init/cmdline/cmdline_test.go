@@ -33,6 +33,9 @@ var configs = map[string]Config{
 	`root="LABEL=my root" splitvm.overlay=tmpfs:64m splitvm.hostname=a`: {Hostname: "a",
 		Root: Root{Device: Device{ByLabel, "my root"}, Overlay: true, OverlaySize: "64m"}},
 	"root=SERIAL=disk-0 splitvm.overlay=tmpfs": {Root: Root{Device: Device{BySerial, "disk-0"}, Overlay: true}},
+	"root=/dev/vda splitvm.mount=SERIAL=data,/srv/data splitvm.mount=/dev/vdc,/mnt,type=xfs,ro": {
+		Root:   Root{Device: Device{ByPath, "/dev/vda"}},
+		Mounts: []Mount{{Device: Device{BySerial, "data"}, Path: "/srv/data"}, {Device: Device{ByPath, "/dev/vdc"}, Path: "/mnt", FSType: "xfs", ReadOnly: true}}},
 	"root=UUID=0f0f-aa init=/bin/sh -- -c exit": {Root: Root{Device: Device{ByUUID, "0f0f-aa"}},
 		Init: "/bin/sh", InitArgs: []string{"-c", "exit"}},
 	"splitvm.ip=eth0,10.0.0.2/24,fd00::2/64,gw=10.0.0.1,gw=fd00::1,dns=1.1.1.1,mtu=1400 splitvm.ip=52:54:00:00:00:01,10.1.0.2/16 splitvm.debug": {
@@ -98,6 +101,11 @@ func TestParseRefuses(t *testing.T) {
 		"splitvm.ip=eth0,10.0.0.1":      "not ADDRESS/LENGTH",
 		"splitvm.ip=eth0,10.0.0.1/8,x=": "unknown setting",
 		"splitvm.ip=a,10.0.0.1/8,mtu=x": "mtu",
+		"splitvm.mount=/dev/vdb":        "give DEVICE,PATH",
+		"splitvm.mount=vdb,/mnt":        "below /dev",
+		"splitvm.mount=/dev/vdb,/":      "no directory to mount on",
+		"splitvm.mount=/dev/vdb,/a/..":  "no directory to mount on",
+		"splitvm.mount=/dev/vdb,/a,rw":  "unknown setting",
 		"splitvm.cmd=!":                 "illegal base64",
 		"splitvm.cmd=e30":               "no program",
 	} {
@@ -116,6 +124,7 @@ func TestWordsRefuse(t *testing.T) {
 		"NUL":                 {Command: &Command{Argv: []string{"a\x00"}}},
 		"UTF-8":               {Command: &Command{Argv: []string{"a\xff"}}},
 		"that root= can tell": {Root: Root{Device: Device{ByPath, "LABEL=x"}}},
+		"can't be told":       {Mounts: []Mount{{Path: "/mnt"}}},
 		"no address":          {Links: []Link{{Device: "eth0"}}},
 		"bad name":            {Links: []Link{{Device: "a,b", Addrs: prefixes("10.0.0.1/8")}}},
 		"quotes and control":  {Hostname: "a\"b"},

@@ -39,6 +39,9 @@ type Command struct {
 	Cwd  string   `json:"cwd,omitempty"`  // absolute; the user's home or / if empty
 	User string   `json:"user,omitempty"` // name or uid, [:group or gid]; root if empty
 
+	// MakeCwd has Cwd made where it is not there.
+	MakeCwd bool `json:"mkcwd,omitempty"`
+
 	// TTY makes the standard streams the command's controlling terminal, in the
 	// usual cooked mode. Without it a console passes bytes through unchanged.
 	TTY   bool  `json:"tty,omitempty"`

@@ -16,6 +16,7 @@ const (
 	wordReadWrite = "rw"
 	wordRootWait  = "rootwait"
 	wordOverlay   = "splitvm.overlay"
+	wordMount     = "splitvm.mount"
 	wordLinuxIP   = "ip"
 	wordIP        = "splitvm.ip"
 	wordHostname  = "splitvm.hostname"
@@ -27,6 +28,7 @@ const (
 // Config is what the host tells the guest's init.
 type Config struct {
 	Root     Root
+	Mounts   []Mount // in the root, in this order
 	Links    []Link
 	Hostname string
 	Command  *Command // nil: become Init

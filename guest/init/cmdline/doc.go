@@ -16,6 +16,9 @@
 //	splitvm.overlay=tmpfs[:SIZE]
 //	                     writes go to a tmpfs laid over the root, and are lost at
 //	                     the end; SIZE is tmpfs's, 50% unless given
+//	splitvm.mount=DEV,PATH[,type=T][,ro]
+//	                     a further file system, DEV as of root=; may be given several
+//	                     times
 //	ip=CLIENT:[SERVER]:[GW]:[NETMASK]:[HOSTNAME]:[DEVICE]:[off|none|static]:[DNS0]:[DNS1]
 //	                     Linux's own syntax (Documentation/admin-guide/nfs/nfsroot.rst)
 //	splitvm.ip=DEVICE,ADDR/LEN[,ADDR/LEN...][,gw=ADDR...][,dns=ADDR...][,mtu=N]
@@ -28,7 +31,8 @@
 //	splitvm.debug        init tells each step in the kernel log, and on the console
 //
 // Other words are the kernel's or somebody else's, and are left alone. The last
-// of several wins, as in the kernel, except for ip= and splitvm.ip=.
+// of several wins, as in the kernel, except for ip=, splitvm.ip= and
+// splitvm.mount=.
 //
 // The kernel cuts a command line off at 2048 bytes on x86, so a longer Command
 // goes into the initramfs instead, as its JSON in the file CommandFile.

@@ -45,6 +45,12 @@ func (c *Config) take(name, value string) (err error) {
 			return err
 		}
 		c.Links = append(c.Links, l)
+	case wordMount:
+		m, err := parseMount(value)
+		if err != nil {
+			return err
+		}
+		c.Mounts = append(c.Mounts, m)
 	case wordHostname:
 		c.Hostname = value
 	case wordCommand:

@@ -15,6 +15,13 @@ func (c Config) Words() ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	for _, m := range c.Mounts {
+		w, err := m.word()
+		if err != nil {
+			return nil, err
+		}
+		words = append(words, w)
+	}
 	for _, l := range c.Links {
 		w, err := l.word()
 		if err != nil {
