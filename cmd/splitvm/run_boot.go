@@ -125,7 +125,10 @@ func (n *vnode) cmdline(c cmdline.Config) (string, error) {
 
 // guestConfig is what splitvm's own init is to do.
 func (n *vnode) guestConfig() cmdline.Config {
-	c := cmdline.Config{Debug: n.o.verbose}
+	c := cmdline.Config{Debug: n.o.verbose, Mounts: n.mounts()}
+	if n.o.image.name != "" {
+		c.Hostname = n.o.name
+	}
 	if len(n.o.disks)+len(n.o.volumes) > 0 {
 		c.Root = cmdline.Root{Device: cmdline.Device{Kind: cmdline.ByPath, Name: "/dev/vda"}, ReadOnly: n.rootReadOnly(), Overlay: n.o.overlay}
 	}
@@ -136,7 +139,7 @@ func (n *vnode) guestConfig() cmdline.Config {
 	}
 	if len(n.o.command) > 0 {
 		c.Command = &cmdline.Command{
-			Argv: n.o.command, Env: n.o.env, Cwd: n.o.workdir, User: n.o.user, TTY: n.io.screen != nil, Stdio: n.io.stdio(),
+			Argv: n.o.command, Env: n.o.env, Cwd: n.o.workdir, MakeCwd: n.o.image.name != "", User: n.o.user, TTY: n.io.screen != nil, Stdio: n.io.stdio(),
 		}
 	}
 	return c

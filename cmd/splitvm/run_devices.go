@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"path"
 
+	"splitvm/guest/init/cmdline"
 	"splitvm/vmm/tap"
 	"splitvm/vmm/virtio/block"
 	"splitvm/vmm/virtio/block/rawfile"
@@ -20,11 +22,7 @@ func (n *vnode) openDisks(context.Context) error {
 			return err
 		}
 		n.onClose(file.Close)
-		serial := d.serial
-		if serial == "" {
-			serial = fmt.Sprintf("disk-%d", i)
-		}
-		dev, err := block.New(block.Config{Backend: file, Serial: serial, Queues: n.o.vcpus})
+		dev, err := block.New(block.Config{Backend: file, Serial: d.serialOf(i), Queues: n.o.vcpus})
 		if err != nil {
 			return fmt.Errorf("disk %s: %w", d.path, err)
 		}
@@ -88,4 +86,25 @@ func (n *vnode) addEntropy(context.Context) error {
 	}
 	n.devices = append(n.devices, dev)
 	return nil
+}
+
+// serialOf is the serial number of the disk that is the i-th.
+func (d diskOption) serialOf(i int) string {
+	if d.serial != "" {
+		return d.serial
+	}
+	return fmt.Sprintf("disk-%d", i)
+}
+
+// mounts are the disks that the guest's init mounts, which knows them by their
+// serial numbers.
+func (n *vnode) mounts() []cmdline.Mount {
+	var list []cmdline.Mount
+	for i, d := range n.o.disks {
+		if d.mount != "" {
+			device := cmdline.Device{Kind: cmdline.BySerial, Name: d.serialOf(i)}
+			list = append(list, cmdline.Mount{Device: device, Path: path.Clean(d.mount), ReadOnly: d.readOnly})
+		}
+	}
+	return list
 }

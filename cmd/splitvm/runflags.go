@@ -18,9 +18,10 @@ type diskOption struct {
 	readOnly bool
 	direct   bool // cache=none
 	serial   string
+	mount    string // where in the guest; empty: nowhere
 }
 
-// parseDisk reads FILE[,ro][,cache=writeback|none][,serial=NAME].
+// parseDisk reads FILE[,ro][,cache=writeback|none][,serial=NAME][,mount=DIR].
 func parseDisk(s string) (diskOption, error) {
 	path, rest, _ := strings.Cut(s, ",")
 	d := diskOption{path: path}
@@ -38,8 +39,10 @@ func parseDisk(s string) (diskOption, error) {
 			d.direct = false
 		case key == "serial" && value != "" && len(value) <= 20:
 			d.serial = value
+		case key == "mount" && strings.HasPrefix(value, "/"):
+			d.mount = value
 		default:
-			return d, fmt.Errorf("disk %q: can't read %q; give ro, cache=writeback, cache=none or serial=NAME (up to 20 bytes)", s, word)
+			return d, fmt.Errorf("disk %q: can't read %q; give ro, cache=writeback, cache=none, serial=NAME (up to 20 bytes) or mount=/DIR", s, word)
 		}
 	}
 	return d, nil
