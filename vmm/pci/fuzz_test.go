@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"splitvm/guest/layout"
+	"splitvm/vmm/fuzzinput"
 	"splitvm/vmm/pci"
 )
 
@@ -20,13 +21,13 @@ func FuzzConfigSpace(f *testing.F) {
 		for range 2 {
 			boards = append(boards, plugBoard(t, m))
 		}
-		in := &reader{b: input}
+		in := fuzzinput.New(input)
 		for range 400 {
-			if len(in.b) == 0 {
+			if in.Len() == 0 {
 				break
 			}
 			m.randomAccess(in)
-			boards[in.byte()%2].Signal(uint16(in.byte()) % 5)
+			boards[in.Byte()%2].Signal(uint16(in.Byte()) % 5)
 		}
 		m.checkWindows()
 		m.host.Close()
@@ -74,27 +75,27 @@ func plugBoard(t *testing.T, m *machine) *pci.MSIX {
 	return msix
 }
 
-func (m *machine) randomAccess(in *reader) {
-	width := 1 << (in.byte() % 4)
+func (m *machine) randomAccess(in *fuzzinput.Reader) {
+	width := 1 << (in.Byte() % 4)
 	var at uint64
-	switch kind := in.byte() % 8; kind {
+	switch kind := in.Byte() % 8; kind {
 	case 0, 1: // ports
-		p := binary.LittleEndian.AppendUint64(nil, in.word())[:min(width, 4)]
-		port := pci.PortsStart + uint64(in.byte()%8)
+		p := binary.LittleEndian.AppendUint64(nil, in.Word())[:min(width, 4)]
+		port := pci.PortsStart + uint64(in.Byte()%8)
 		m.ports.Write(port, p)
 		m.ports.Read(port, p)
 		return
 	case 2: // a BAR as it was first, or anywhere near
-		at = uint64(window.Start) + uint64(in.byte())<<12 + uint64(in.byte())
+		at = uint64(window.Start) + uint64(in.Byte())<<12 + uint64(in.Byte())
 	case 3:
-		at = uint64(highWindow.Start) + uint64(in.byte())<<12 + uint64(in.byte())
+		at = uint64(highWindow.Start) + uint64(in.Byte())<<12 + uint64(in.Byte())
 	default:
-		at = ecamAt(int(in.byte())%4, int(in.byte()))
-		if in.byte()%16 == 0 {
-			at += uint64(in.byte()) << 8
+		at = ecamAt(int(in.Byte())%4, int(in.Byte()))
+		if in.Byte()%16 == 0 {
+			at += uint64(in.Byte()) << 8
 		}
 	}
-	m.store(at, width, in.word())
+	m.store(at, width, in.Word())
 	m.load(at, width)
 }
 
@@ -123,9 +124,9 @@ func FuzzMSIX(f *testing.F) {
 	f.Add([]byte{5, 0, 4, 0x80, 1, 12, 4, 0, 6, 0, 6, 1, 0, 0, 4, 1, 6, 0, 5, 0, 4, 0xc0, 6, 2, 5, 0, 4, 0x80})
 	f.Fuzz(func(t *testing.T, input []byte) {
 		g := newMSIXGuest(t, 3)
-		in := &reader{b: input}
+		in := fuzzinput.New(input)
 		for range 400 {
-			if len(in.b) == 0 {
+			if in.Len() == 0 {
 				break
 			}
 			g.step(in)
@@ -134,23 +135,23 @@ func FuzzMSIX(f *testing.F) {
 	})
 }
 
-func (g *msixGuest) step(in *reader) {
-	switch in.byte() % 8 {
+func (g *msixGuest) step(in *fuzzinput.Reader) {
+	switch in.Byte() % 8 {
 	case 0, 1, 2:
-		g.store(g.table+uint64(in.byte())%80, 1<<(in.byte()%4), in.word())
+		g.store(g.table+uint64(in.Byte())%80, 1<<(in.Byte()%4), in.Word())
 	case 3:
-		g.load(g.table+uint64(in.byte())*16, 1<<(in.byte()%4))
+		g.load(g.table+uint64(in.Byte())*16, 1<<(in.Byte()%4))
 	case 4:
-		g.messages.full = in.byte()%2 == 0
+		g.messages.full = in.Byte()%2 == 0
 	case 5:
-		g.setConfig(g.device, g.control-int(in.byte()%2), 1<<(in.byte()%3), uint64(in.byte())<<8)
+		g.setConfig(g.device, g.control-int(in.Byte()%2), 1<<(in.Byte()%3), uint64(in.Byte())<<8)
 	case 6:
-		v := uint16(in.byte() % 4)
+		v := uint16(in.Byte() % 4)
 		g.messages.take() // what others let out
 		g.msix.Signal(v)
 		g.checkSent(v)
 	case 7:
-		g.setConfig(g.device, command, 2, uint64(in.byte())&master|memory)
+		g.setConfig(g.device, command, 2, uint64(in.Byte())&master|memory)
 	}
 }
 
@@ -182,29 +183,4 @@ func (g *msixGuest) finish() {
 	if p := g.pending(); p != 0 {
 		g.t.Fatalf("pending bits %#x at the end", p)
 	}
-}
-
-// reader hands out the input, then zeroes.
-type reader struct{ b []byte }
-
-func (r *reader) byte() uint8 {
-	if len(r.b) == 0 {
-		return 0
-	}
-	v := r.b[0]
-	r.b = r.b[1:]
-	return v
-}
-
-// word is a value of one byte, moved anywhere, or of eight bytes.
-func (r *reader) word() uint64 {
-	shift := r.byte()
-	if shift < 200 {
-		return uint64(r.byte()) << (shift % 64)
-	}
-	var v uint64
-	for range 8 {
-		v = v<<8 | uint64(r.byte())
-	}
-	return v
 }

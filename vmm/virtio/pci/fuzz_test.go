@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"splitvm/guest/layout"
+	"splitvm/vmm/fuzzinput"
 	"splitvm/vmm/virtio/virtiotest"
 	"splitvm/vmm/virtio/virtq"
 )
@@ -20,13 +21,13 @@ func FuzzRegisters(f *testing.F) {
 	slog.SetDefault(slog.New(slog.NewTextHandler(io.Discard, nil)))
 	f.Fuzz(func(t *testing.T, input []byte) {
 		g := newGuest(t, &echo{queues: 2}, len(input)%2 == 1)
-		in := &reader{b: input}
+		in := fuzzinput.New(input)
 		var ring virtiotest.Ring
 		for range 300 {
-			if len(in.b) == 0 {
+			if in.Len() == 0 {
 				break
 			}
-			switch in.byte() % 12 {
+			switch in.Byte() % 12 {
 			case 8: // a driver that knows what it does
 				g.assign()
 				ring = g.begin()
@@ -36,7 +37,7 @@ func FuzzRegisters(f *testing.F) {
 					g.kick(1)
 				}
 			case 10: // ring memory
-				g.check(g.mem.Store16(0x10000+layout.GPA(in.byte())*64&^1, uint16(in.word())))
+				g.check(g.mem.Store16(0x10000+layout.GPA(in.Byte())*64&^1, uint16(in.Word())))
 			case 11:
 				g.randomConfig(in)
 			default:
@@ -58,43 +59,18 @@ func (g *guest) assign() {
 	g.discover()
 }
 
-func (g *guest) randomRegister(in *reader) {
+func (g *guest) randomRegister(in *fuzzinput.Reader) {
 	bases := []uint64{g.common, g.common, g.common, g.common, g.common, g.isr, g.device, g.notify}
-	at := bases[in.byte()%8] + uint64(in.byte()%72)
-	width := 1 << (in.byte() % 4)
-	if g.store(at, width, in.word()); in.byte()%2 == 0 {
+	at := bases[in.Byte()%8] + uint64(in.Byte()%72)
+	width := 1 << (in.Byte() % 4)
+	if g.store(at, width, in.Word()); in.Byte()%2 == 0 {
 		g.load(at, width)
 	}
 }
 
-func (g *guest) randomConfig(in *reader) {
-	at := g.ecam(int(in.byte()))
-	width := 1 << (in.byte() % 3)
-	g.store(at, width, in.word())
+func (g *guest) randomConfig(in *fuzzinput.Reader) {
+	at := g.ecam(int(in.Byte()))
+	width := 1 << (in.Byte() % 3)
+	g.store(at, width, in.Word())
 	g.load(at, width)
-}
-
-// reader hands out the input, then zeroes.
-type reader struct{ b []byte }
-
-func (r *reader) byte() uint8 {
-	if len(r.b) == 0 {
-		return 0
-	}
-	v := r.b[0]
-	r.b = r.b[1:]
-	return v
-}
-
-// word is a value of one byte, moved anywhere, or of eight bytes.
-func (r *reader) word() uint64 {
-	shift := r.byte()
-	if shift < 200 {
-		return uint64(r.byte()) << (shift % 64)
-	}
-	var v uint64
-	for range 8 {
-		v = v<<8 | uint64(r.byte())
-	}
-	return v
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"splitvm/guest/layout"
+	"splitvm/vmm/fuzzinput"
 	"splitvm/vmm/memory"
 	"splitvm/vmm/virtio/virtiotest"
 	"splitvm/vmm/virtio/virtq"
@@ -30,21 +31,21 @@ func fuzz(f *testing.F, packed bool) {
 	f.Add([]byte{})
 	m := virtiotest.RAM(f, fuzzRAM)
 	f.Fuzz(func(t *testing.T, input []byte) {
-		in := &reader{b: input}
+		in := reader{fuzzinput.New(input)}
 		c := virtq.Config{
-			Size:   1 << (in.byte() % 6),
+			Size:   1 << (in.Byte() % 6),
 			Desc:   0x1000,
 			Driver: 0x2000,
 			Device: 0x3000,
 			Packed: packed,
 		}
-		flags := in.byte()
+		flags := in.Byte()
 		c.EventIdx, c.Indirect = flags&1 != 0, flags&2 != 0
 		if packed && flags&4 != 0 {
-			c.Size = uint16(in.byte())
+			c.Size = uint16(in.Byte())
 		}
 		if flags&8 != 0 { // anywhere
-			c.Desc, c.Driver, c.Device = layout.GPA(in.word()), layout.GPA(in.word()), layout.GPA(in.word())
+			c.Desc, c.Driver, c.Device = layout.GPA(in.ringWord()), layout.GPA(in.ringWord()), layout.GPA(in.ringWord())
 		}
 		ram := make([]byte, fuzzRAM)
 		in.fill(ram[0x1000:0x1000+16*40], ram[0x2000:0x2100], ram[0x0800:0x0900])
@@ -65,7 +66,7 @@ func fuzz(f *testing.F, packed bool) {
 // session is one input's operations on a queue.
 type session struct {
 	t     *testing.T
-	in    *reader
+	in    reader
 	m     *memory.Memory
 	c     virtq.Config
 	q     *virtq.Queue
@@ -84,12 +85,12 @@ func (s *session) run() {
 }
 
 func (s *session) step() bool {
-	switch s.in.byte() % 8 {
+	switch s.in.Byte() % 8 {
 	case 0, 1:
 		return s.pop()
 	case 2:
 		if n := len(s.open); n > 0 {
-			s.q.Push(&s.open[n-1], uint32(s.in.word()))
+			s.q.Push(&s.open[n-1], uint32(s.in.ringWord()))
 			s.open = s.open[:n-1]
 		}
 	case 3:
@@ -102,13 +103,13 @@ func (s *session) step() bool {
 	default:
 		s.guestWrites()
 	}
-	return len(s.in.b) > 0
+	return s.in.Len() > 0
 }
 
 func (s *session) pop() bool {
 	ok, err := s.q.Pop(&s.chain)
 	if !s.fine(err) || !ok {
-		return err == nil && len(s.in.b) > 0
+		return err == nil && s.in.Len() > 0
 	}
 	s.checkChain()
 	s.open = append(s.open, s.chain)
@@ -143,8 +144,8 @@ func (s *session) checkChain() {
 		s.t.Fatalf("%d chains in flight in a ring of %d", len(s.open)+1, s.c.Size)
 	}
 	var head [16]byte
-	_ = s.chain.Load(uint32(s.in.byte()), head[:])
-	if views, err := s.chain.AppendWritable(nil, uint32(s.in.byte()), uint32(s.in.byte())); err == nil {
+	_ = s.chain.Load(uint32(s.in.Byte()), head[:])
+	if views, err := s.chain.AppendWritable(nil, uint32(s.in.Byte()), uint32(s.in.Byte())); err == nil {
 		for _, v := range views {
 			if len(v) == 0 || len(v) > fuzzRAM {
 				s.t.Fatalf("a view of %d bytes", len(v))
@@ -156,8 +157,8 @@ func (s *session) checkChain() {
 // guestWrites changes a word where it matters.
 func (s *session) guestWrites() {
 	places := []layout.GPA{s.c.Desc, s.c.Driver, s.c.Device, 0x800}
-	at := places[s.in.byte()%4] + layout.GPA(s.in.byte())*2
-	if v := uint16(s.in.word()); s.m.Store16(at&^1, v) == nil {
+	at := places[s.in.Byte()%4] + layout.GPA(s.in.Byte())*2
+	if v := uint16(s.in.ringWord()); s.m.Store16(at&^1, v) == nil {
 		binary.LittleEndian.PutUint16(s.ram[at&^1:], v)
 	}
 }
@@ -181,22 +182,14 @@ func (s *session) checkRAM() {
 	}
 }
 
-// reader hands out the input, then zeroes.
-type reader struct{ b []byte }
+// reader takes a ring's memory and a device's choices out of the input.
+type reader struct{ *fuzzinput.Reader }
 
-func (r *reader) byte() uint8 {
-	if len(r.b) == 0 {
-		return 0
-	}
-	v := r.b[0]
-	r.b = r.b[1:]
-	return v
-}
-
-func (r *reader) word() uint64 {
+// ringWord is a little-endian word, of two bytes unless the first bit is set.
+func (r reader) ringWord() uint64 {
 	var v uint64
 	for i := range 8 {
-		v |= uint64(r.byte()) << (8 * i)
+		v |= uint64(r.Byte()) << (8 * i)
 		if i == 1 && v&0x8000 == 0 { // mostly small ones
 			return v
 		}
@@ -204,11 +197,9 @@ func (r *reader) word() uint64 {
 	return v
 }
 
-func (r *reader) fill(to ...[]byte) {
+func (r reader) fill(to ...[]byte) {
 	for _, p := range to {
-		n := min(int(r.byte())*4, len(p), len(r.b))
-		copy(p, r.b[:n])
-		r.b = r.b[n:]
+		copy(p, r.Take(min(int(r.Byte())*4, len(p))))
 	}
 }
 
