@@ -298,14 +298,7 @@ func TestGuestBreaksTheRules(t *testing.T) {
 				t.Fatal("the ring is full")
 			}
 			g.Queues[c.queue].Kick()
-			select {
-			case err := <-g.Failed:
-				if err == nil {
-					t.Error("failed without an error")
-				}
-			case <-time.After(virtiotest.Patience):
-				t.Fatal("the device did not notice")
-			}
+			g.WaitFailed()
 		})
 	}
 }
@@ -328,13 +321,8 @@ func TestNetworkGoesAway(t *testing.T) {
 	g := newNIC(t, newDevice(t, cable), virtiotest.Options{}, 0)
 	g.stock(g.Queues[0], 100, 4096)
 	unix.Shutdown(cable.theirs[0], unix.SHUT_RDWR)
-	select {
-	case err := <-g.Failed:
-		if !errors.Is(err, unix.EPIPE) {
-			t.Errorf("failed with %v", err)
-		}
-	case <-time.After(virtiotest.Patience):
-		t.Fatal("the device did not notice")
+	if err := g.WaitFailed(); !errors.Is(err, unix.EPIPE) {
+		t.Errorf("failed with %v", err)
 	}
 }
 

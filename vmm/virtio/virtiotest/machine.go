@@ -98,6 +98,21 @@ func (m *Machine) addQueue(max uint16, o Options) (*Queue, *virtio.Queue) {
 	})
 }
 
+// WaitFailed waits until the device has given up, and returns why.
+func (m *Machine) WaitFailed() error {
+	m.t.Helper()
+	select {
+	case err := <-m.Failed:
+		if err == nil {
+			m.t.Error("failed without an error")
+		}
+		return err
+	case <-time.After(Patience):
+		m.t.Fatal("the device did not notice")
+		return nil
+	}
+}
+
 func (m *Machine) newEvent() *virtio.Event {
 	m.t.Helper()
 	e, err := virtio.NewEvent()

@@ -110,7 +110,7 @@ func (b bouncer) write(part [][]byte, off, n uint64) error {
 	} else if err := fromGuest(inner, part); err != nil {
 		return err
 	}
-	return b.store(block, start)
+	return writeAll(b.fd, block, start)
 }
 
 // load reads at least need bytes of p's stretch of the file.
@@ -125,22 +125,6 @@ func (b bouncer) load(p []byte, off, need uint64) error {
 			return io.ErrUnexpectedEOF
 		}
 		have += uint64(max(k, 0))
-	}
-	return nil
-}
-
-func (b bouncer) store(p []byte, off uint64) error {
-	for len(p) > 0 {
-		k, err := unix.Pwrite(b.fd, p, int64(off))
-		switch {
-		case err == unix.EINTR:
-			continue
-		case err != nil:
-			return err
-		case k == 0:
-			return io.ErrShortWrite
-		}
-		p, off = p[k:], off+uint64(k)
 	}
 	return nil
 }

@@ -102,6 +102,23 @@ func advance(v [][]byte, n int) [][]byte {
 	return v
 }
 
+// writeAll writes p at off by as many calls as it takes.
+func writeAll(fd int, p []byte, off uint64) error {
+	for len(p) > 0 {
+		n, err := unix.Pwrite(fd, p, int64(off))
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err != nil:
+			return err
+		case n == 0:
+			return io.ErrShortWrite
+		}
+		p, off = p[n:], off+uint64(n)
+	}
+	return nil
+}
+
 func again(call func() error) error {
 	for {
 		if err := call(); err != unix.EINTR {

@@ -1,10 +1,6 @@
 package rawfile
 
-import (
-	"io"
-
-	"golang.org/x/sys/unix"
-)
+import "golang.org/x/sys/unix"
 
 // discard gives the range back to the file system or the device. One that
 // can't is no error: a discard is a hint.
@@ -59,16 +55,11 @@ func (d *Disk) fill(off, n uint64) error {
 		return d.bounce(true, nil, off, n)
 	}
 	for n > 0 {
-		k, err := unix.Pwrite(d.fd, zeroes[:min(n, uint64(len(zeroes)))], int64(off))
-		switch {
-		case err == unix.EINTR:
-			continue
-		case err != nil:
+		k := min(n, uint64(len(zeroes)))
+		if err := writeAll(d.fd, zeroes[:k], off); err != nil {
 			return err
-		case k == 0:
-			return io.ErrShortWrite
 		}
-		off, n = off+uint64(k), n-uint64(k)
+		off, n = off+k, n-k
 	}
 	return nil
 }
