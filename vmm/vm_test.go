@@ -40,10 +40,7 @@ func ring3(m *memory.Memory, index int, v *kvm.VCPU) error {
 
 func newGuest(t *testing.T, vcpus int, code ...byte) *VM {
 	t.Helper()
-	require.KVM(t)
-	sys, err := kvm.Open("/dev/kvm")
-	must(t, err)
-	t.Cleanup(func() { sys.Close() })
+	sys := require.System(t)
 	m, err := memory.NewLocal([]layout.Range{{Start: 0, Size: 4 << 20}})
 	must(t, err)
 	t.Cleanup(func() { m.Close() })
@@ -156,10 +153,7 @@ func TestConfigRefused(t *testing.T) {
 
 // Nothing is left of a hundred VMs: no thread, no descriptor.
 func TestNothingLeftBehind(t *testing.T) {
-	require.KVM(t)
-	sys, err := kvm.Open("/dev/kvm")
-	must(t, err)
-	defer sys.Close()
+	sys := require.System(t)
 	before := runtime.NumGoroutine()
 	fds := openFiles(t)
 	for range 100 {

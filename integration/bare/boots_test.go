@@ -8,6 +8,7 @@ import (
 
 	gb "splitvm/guest/bare"
 	"splitvm/guest/layout"
+	"splitvm/integration/require"
 	"splitvm/vmm/bare"
 	"splitvm/vmm/memory"
 )
@@ -15,7 +16,7 @@ import (
 // A guest starts and ends again and again, with one vCPU and with several, and
 // nothing is left of it: no thread, descriptor, mapping or memory.
 func TestStartsInARow(t *testing.T) {
-	sys := system(t)
+	sys := require.System(t)
 	ram, err := layout.New(4 << 30)
 	must(t, err)
 	var before usage

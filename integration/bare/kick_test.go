@@ -13,6 +13,7 @@ import (
 	"splitvm/guest/bare"
 	"splitvm/guest/boot"
 	"splitvm/guest/layout"
+	"splitvm/integration/require"
 	"splitvm/vmm"
 	"splitvm/vmm/bus"
 	"splitvm/vmm/kvm"
@@ -26,7 +27,7 @@ import (
 // index, while other vCPUs spin in the guest or exit to the VMM all the time:
 // a device's worker must not wait for a vCPU's thread.
 func BenchmarkKick(b *testing.B) {
-	sys := system(b)
+	sys := require.System(b)
 	for _, procs := range []int{runtime.NumCPU(), runtime.NumCPU() + 8} {
 		for _, others := range []struct {
 			vcpus int

@@ -14,7 +14,6 @@ import (
 	"splitvm/guest/bare"
 	"splitvm/guest/boot"
 	"splitvm/guest/layout"
-	"splitvm/integration/require"
 	"splitvm/vmm"
 	"splitvm/vmm/bus"
 	"splitvm/vmm/kvm"
@@ -41,15 +40,6 @@ func must(t testing.TB, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-}
-
-func system(t testing.TB) *kvm.System {
-	t.Helper()
-	require.KVM(t)
-	sys, err := kvm.Open("/dev/kvm")
-	must(t, err)
-	t.Cleanup(func() { sys.Close() })
-	return sys
 }
 
 // rack is a machine and what has to be closed after it.

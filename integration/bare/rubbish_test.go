@@ -13,6 +13,7 @@ import (
 
 	"splitvm/guest/bare"
 	"splitvm/guest/layout"
+	"splitvm/integration/require"
 	"splitvm/vmm"
 	"splitvm/vmm/kvm"
 )
@@ -25,7 +26,7 @@ const limit = 5 * time.Second
 // A guest that does rubbish to ports, device memory, PCI registers and queues
 // brings nothing down but itself, and nothing is left of it.
 func TestRubbish(t *testing.T) {
-	sys := system(t)
+	sys := require.System(t)
 	if *oneSeed != 0 {
 		log := &journal{}
 		o, last := rubbish(t, sys, *oneSeed, log)

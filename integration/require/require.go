@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"splitvm/vmm/kvm"
 )
 
 // KVM skips t unless /dev/kvm can be opened for reading and writing.
@@ -24,6 +26,18 @@ func KVM(t testing.TB) {
 		return
 	}
 	f.Close()
+}
+
+// System is the KVM of this host until t ends; t is skipped without it.
+func System(t testing.TB) *kvm.System {
+	t.Helper()
+	KVM(t)
+	sys, err := kvm.Open("/dev/kvm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { sys.Close() })
+	return sys
 }
 
 // UFFD skips t unless a userfaultfd that serves kernel-mode faults can be had,

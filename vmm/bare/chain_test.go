@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"splitvm/guest/bare"
+	"splitvm/integration/require"
 	"splitvm/vmm/memory"
 )
 
@@ -15,13 +16,13 @@ func chain(t testing.TB, m *memory.Memory, p []bare.Params) {
 	for i := range p {
 		p[i].Scatter = 0x5851f42d4c957f2d
 	}
-	run(t, system(t), m, Spec{Program: bare.Chain, Params: p})
+	run(t, require.System(t), m, Spec{Program: bare.Chain, Params: p})
 }
 
 // The chain goes through all units once and back to the first, and chase
 // follows it, for numbers of units that are a power of two and others.
 func TestChain(t *testing.T) {
-	sys := system(t)
+	sys := require.System(t)
 	for _, count := range []uint64{1, 2, 3, 64, 100, 511, 512} {
 		m := local(t, 4*mib)
 		p := units(1, 4*mib)
@@ -58,7 +59,7 @@ func TestLeap(t *testing.T) {
 	m := local(t, 4*mib)
 	p := units(1, 4*mib)
 	p[0].Count, p[0].Accesses, p[0].Scatter, p[0].WriteBelow = 300, 300, 0x5851f42d4c957f2d, bare.Writes(1)
-	run(t, system(t), m, Spec{Program: bare.Leap, Params: p})
+	run(t, require.System(t), m, Spec{Program: bare.Leap, Params: p})
 	p[0].Count = 301
 	for u, w := range words(t, m, p[0]) {
 		if (w != 0) != (u < 300) {

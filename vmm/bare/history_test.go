@@ -10,6 +10,7 @@ import (
 
 	"splitvm/guest/bare"
 	"splitvm/guest/layout"
+	"splitvm/integration/require"
 	"splitvm/vmm/memory"
 )
 
@@ -41,7 +42,7 @@ func histories(t testing.TB) map[uint64][]porcupine.Operation {
 		p[i].Start, p[i].Count, p[i].Stride = 7*mib, 4, bare.LineSize
 		p[i].Accesses, p[i].WriteBelow = 2000, bare.Writes(0.4)
 	}
-	r := run(t, system(t), m, Spec{Program: bare.History, Params: p})
+	r := run(t, require.System(t), m, Spec{Program: bare.History, Params: p})
 	of := map[uint64][]porcupine.Operation{}
 	for i, v := range r.VCPUs {
 		events := logged(t, m, p[i], v)

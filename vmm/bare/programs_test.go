@@ -8,6 +8,7 @@ import (
 
 	"splitvm/guest/bare"
 	"splitvm/guest/layout"
+	"splitvm/integration/require"
 	"splitvm/vmm/memory"
 )
 
@@ -17,7 +18,7 @@ func TestTouch(t *testing.T) {
 	for i := range p {
 		p[i].WriteBelow, p[i].Accesses, p[i].Warm, p[i].Sample = bare.Writes(1), 3, 1, 2
 	}
-	r := run(t, system(t), m, Spec{Program: bare.Touch, Params: p})
+	r := run(t, require.System(t), m, Spec{Program: bare.Touch, Params: p})
 	for i, v := range r.VCPUs {
 		want := 3 * p[i].Count
 		if v.Result.Accesses != want || v.Result.Writes != want || v.Histogram.Count() != want/2 {
@@ -41,7 +42,7 @@ func TestTouchReads(t *testing.T) {
 		must(t, m.Store64(layout.GPA(p[0].Start+u*bare.LineSize), u*u+1))
 		sum += u*u + 1
 	}
-	r := run(t, system(t), m, Spec{Program: bare.Touch, Params: p})
+	r := run(t, require.System(t), m, Spec{Program: bare.Touch, Params: p})
 	if got := r.VCPUs[0].Result; got.Sum != 2*sum || got.Writes != 0 {
 		t.Errorf("sum %d and %d writes, want %d and none", got.Sum, got.Writes, 2*sum)
 	}
@@ -58,7 +59,7 @@ func near(got, want uint64, tolerance float64) bool {
 
 // Mixtures have the share of writes that was asked for.
 func TestShareOfWrites(t *testing.T) {
-	m, sys := local(t, 8*mib), system(t)
+	m, sys := local(t, 8*mib), require.System(t)
 	for _, prog := range []bare.Program{bare.Touch, bare.Random, bare.Zipf, bare.Chase, bare.Leap} {
 		p := units(1, 8*mib)
 		p[0].Scatter = 0x5851f42d4c957f2d
@@ -103,7 +104,7 @@ func zipf(t testing.TB, s *Spec) {
 // does, and no others.
 func TestUnitsHit(t *testing.T) {
 	const accesses = 4000
-	sys := system(t)
+	sys := require.System(t)
 	for _, prog := range []bare.Program{bare.Random, bare.Zipf} {
 		m := local(t, 18*mib+4*bare.LineSize)
 		p := units(1, 18*mib)
@@ -145,7 +146,7 @@ func TestAdvance(t *testing.T) {
 	p[0].Count, p[0].Stride, p[0].Advance, p[0].WriteBelow = 16, 4*bare.LineSize, bare.LineSize, bare.Writes(1)
 	p[0].Warm, p[0].Accesses = 1, 2
 	var marks []int
-	run(t, system(t), m, Spec{Program: bare.Touch, Params: p, AtMark: func(n int) { marks = append(marks, n) }})
+	run(t, require.System(t), m, Spec{Program: bare.Touch, Params: p, AtMark: func(n int) { marks = append(marks, n) }})
 	for line := range uint64(65) {
 		w, err := m.Load64(layout.GPA(p[0].Start + line*bare.LineSize))
 		must(t, err)
@@ -163,7 +164,7 @@ func TestSpan(t *testing.T) {
 	m := local(t, 4*mib)
 	p := units(1, 4*mib)
 	p[0].Count, p[0].Accesses, p[0].WriteBelow, p[0].Span = 2, 20_000, bare.Writes(1), bare.LineSize-8
-	run(t, system(t), m, Spec{Program: bare.Random, Params: p})
+	run(t, require.System(t), m, Spec{Program: bare.Random, Params: p})
 	for a := uint64(0); a < 3*bare.LineSize; a += 8 {
 		w, err := m.Load64(layout.GPA(p[0].Start + a))
 		must(t, err)
@@ -184,7 +185,7 @@ func TestMemoryAboveTheHole(t *testing.T) {
 	for i, start := range []layout.GPA{layout.LowRAMEnd - 16*bare.LineSize, layout.HighRAMStart, ram.End() - 16*bare.LineSize} {
 		p[i].Start, p[i].Count, p[i].WriteBelow = uint64(start), 16, bare.Writes(1)
 	}
-	run(t, system(t), m, Spec{Program: bare.Touch, Params: p})
+	run(t, require.System(t), m, Spec{Program: bare.Touch, Params: p})
 	for i := range p {
 		for u, w := range words(t, m, p[i]) {
 			if w != p[i].Seed {
@@ -193,7 +194,7 @@ func TestMemoryAboveTheHole(t *testing.T) {
 		}
 	}
 	far := []bare.Params{{Start: uint64(layout.LowRAMEnd), Count: 1, Stride: bare.LineSize, Seed: 1, Accesses: 1}}
-	if r, err := Run(t.Context(), system(t), m, Spec{Program: bare.Touch, Params: far}); err != nil || r.VCPUs[0].Result.Sum != ^uint64(0) {
+	if r, err := Run(t.Context(), require.System(t), m, Spec{Program: bare.Touch, Params: far}); err != nil || r.VCPUs[0].Result.Sum != ^uint64(0) {
 		t.Errorf("a read in the hole: %+v, %v; want all ones", r, err)
 	}
 }

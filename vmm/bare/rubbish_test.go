@@ -10,6 +10,7 @@ import (
 
 	"splitvm/guest/bare"
 	"splitvm/guest/layout"
+	"splitvm/integration/require"
 )
 
 const at = 3 * mib // where the ops below write
@@ -33,7 +34,7 @@ func TestOps(t *testing.T) {
 	}
 	m := local(t, 4*mib)
 	s := Spec{Program: bare.Rubbish, Table: bare.TableBytes(ops), Params: []bare.Params{{Seed: 5, Table: bare.TablesAt, TableCount: uint64(len(ops))}}}
-	sys := system(t)
+	sys := require.System(t)
 	r := run(t, sys, m, s)
 	if got := r.VCPUs[0].Result.Accesses; got != 1012 {
 		t.Errorf("%d ops done, want 1012", got)
@@ -67,7 +68,7 @@ func TestPorts(t *testing.T) {
 			}
 		}
 	}
-	r := run(t, system(t), local(t, 4*mib), Spec{Program: bare.Rubbish, Table: bare.TableBytes(ops), Params: []bare.Params{{Seed: 1, Table: bare.TablesAt, TableCount: uint64(len(ops))}}})
+	r := run(t, require.System(t), local(t, 4*mib), Spec{Program: bare.Rubbish, Table: bare.TableBytes(ops), Params: []bare.Params{{Seed: 1, Table: bare.TablesAt, TableCount: uint64(len(ops))}}})
 	if got := r.VCPUs[0].Result.Accesses; got != uint64(len(ops)) {
 		t.Errorf("%d of %d accesses done", got, len(ops))
 	}

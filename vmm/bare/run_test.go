@@ -18,15 +18,6 @@ import (
 
 const mib = 1 << 20
 
-func system(t testing.TB) *kvm.System {
-	t.Helper()
-	require.KVM(t)
-	sys, err := kvm.Open("/dev/kvm")
-	must(t, err)
-	t.Cleanup(func() { sys.Close() })
-	return sys
-}
-
 func local(t testing.TB, size uint64) *memory.Memory {
 	t.Helper()
 	m, err := memory.NewLocal([]layout.Range{{Start: 0, Size: size}})
@@ -81,7 +72,7 @@ func words(t testing.TB, m *memory.Memory, p bare.Params) []uint64 {
 }
 
 func TestStatusesOfAllVCPUs(t *testing.T) {
-	r := run(t, system(t), local(t, 4*mib), Spec{Program: bare.Exit, Params: []bare.Params{{Status: 7}, {}, {Status: 1 << 31}}})
+	r := run(t, require.System(t), local(t, 4*mib), Spec{Program: bare.Exit, Params: []bare.Params{{Status: 7}, {}, {Status: 1 << 31}}})
 	for i, want := range []uint32{7, 0, 1 << 31} {
 		if got := r.VCPUs[i].Status; got != want {
 			t.Errorf("vCPU %d exited with %d, want %d", i, got, want)
@@ -90,7 +81,7 @@ func TestStatusesOfAllVCPUs(t *testing.T) {
 }
 
 func TestMostVCPUs(t *testing.T) {
-	r := run(t, system(t), local(t, 4*mib), Spec{Program: bare.Touch, Params: units(bare.MaxVCPUs, 4*mib)})
+	r := run(t, require.System(t), local(t, 4*mib), Spec{Program: bare.Touch, Params: units(bare.MaxVCPUs, 4*mib)})
 	for i, v := range r.VCPUs {
 		if v.Status != bare.StatusDone || v.Result.Accesses != 8 || v.Result.Marks != 1 {
 			t.Errorf("vCPU %d: status %d, %+v", i, v.Status, v.Result)
@@ -102,7 +93,7 @@ func TestMostVCPUs(t *testing.T) {
 }
 
 func TestRefusedSpecs(t *testing.T) {
-	sys, m := system(t), local(t, 4*mib)
+	sys, m := require.System(t), local(t, 4*mib)
 	for name, s := range map[string]Spec{
 		"no vCPU":     {Program: bare.Exit},
 		"65 vCPUs":    {Program: bare.Exit, Params: make([]bare.Params, 65)},
@@ -116,7 +107,7 @@ func TestRefusedSpecs(t *testing.T) {
 
 // A guest that dies, or does not end, is an error that says so.
 func TestOtherEnds(t *testing.T) {
-	sys, m := system(t), local(t, 4*mib)
+	sys, m := require.System(t), local(t, 4*mib)
 	var e *EndError
 	far := []bare.Params{{Start: 1 << 46, Count: 1, Accesses: 1, Seed: 1}}
 	if _, err := Run(t.Context(), sys, m, Spec{Program: bare.Touch, Params: far}); !errors.As(err, &e) || e.Outcome.End != vmm.TripleFault {

@@ -7,6 +7,7 @@ import (
 
 	"splitvm/guest/bare"
 	"splitvm/guest/layout"
+	"splitvm/integration/require"
 )
 
 // tracked is one vCPU's units, behind their sequence numbers.
@@ -20,7 +21,7 @@ func tracked(count uint64, flags uint64) []bare.Params {
 }
 
 func TestVerifyFindsNothingWrong(t *testing.T) {
-	sys := system(t)
+	sys := require.System(t)
 	for _, flags := range []uint64{0, bare.FlagRandom} {
 		m := local(t, 8*mib)
 		p := tracked(100, flags)
@@ -43,7 +44,7 @@ func TestVerifyFindsNothingWrong(t *testing.T) {
 
 // One wrong bit is found, wherever it is, and a line lost to zeroes as well.
 func TestVerifyFindsWrongWord(t *testing.T) {
-	sys := system(t)
+	sys := require.System(t)
 	for _, tt := range []struct {
 		unit, word uint64
 		flip       uint64
@@ -70,7 +71,7 @@ func TestVerifyFindsWrongWord(t *testing.T) {
 func TestFill(t *testing.T) {
 	m := local(t, 8*mib)
 	p := tracked(10, bare.FlagFillHalf)
-	run(t, system(t), m, Spec{Program: bare.Fill, Params: p})
+	run(t, require.System(t), m, Spec{Program: bare.Fill, Params: p})
 	for a := p[0].Start; a < p[0].Start+11*bare.LineSize; a += 8 {
 		want := bare.Word(0xabc, a, 1)
 		if a&64 != 0 || a >= p[0].Start+10*bare.LineSize {

@@ -12,6 +12,7 @@ import (
 	"splitvm/guest/bare"
 	"splitvm/guest/boot"
 	"splitvm/guest/layout"
+	"splitvm/integration/require"
 	"splitvm/vmm"
 	"splitvm/vmm/kvm"
 	"splitvm/vmm/memory"
@@ -33,7 +34,7 @@ func (f exits) HandleExit(vm *vmm.VM, _ int, v *kvm.VCPU, r kvm.Reason) (bool, e
 // runOps runs a bare guest that does ops; prepare and atExit may be nil.
 func runOps(t *testing.T, ops []bare.Op, prepare func(*vmm.VM, *memory.Memory), start func(*kvm.VCPU) error, atExit exits) {
 	t.Helper()
-	sys := system(t)
+	sys := require.System(t)
 	ram, err := layout.New(ramSize)
 	must(t, err)
 	m, err := memory.NewLocal(ram.RAM())
@@ -104,7 +105,7 @@ func TestDirtyLog(t *testing.T) {
 // Registers that travel in the run area are those that the calls read, and what
 // is changed there counts.
 func TestSyncedRegisters(t *testing.T) {
-	if system(t).Extension(gokvm.CapSyncRegs) == 0 {
+	if require.System(t).Extension(gokvm.CapSyncRegs) == 0 {
 		t.Skip("this KVM has no synchronized registers; Linux 4.17 and later do")
 	}
 	first := true

@@ -23,22 +23,13 @@ func must(t testing.TB, err error) {
 	}
 }
 
-func system(t testing.TB) *kvm.System {
-	t.Helper()
-	require.KVM(t)
-	sys, err := kvm.Open("/dev/kvm")
-	must(t, err)
-	t.Cleanup(func() { sys.Close() })
-	return sys
-}
-
 // newVCPU is one of a VM with interrupt controllers and no memory, on the
 // calling thread.
 func newVCPU(t testing.TB) (*kvm.VM, *kvm.VCPU) {
 	t.Helper()
 	runtime.LockOSThread()
 	t.Cleanup(runtime.UnlockOSThread)
-	sys := system(t)
+	sys := require.System(t)
 	vm, err := sys.CreateVM()
 	must(t, err)
 	t.Cleanup(func() { vm.Close() })
@@ -114,7 +105,7 @@ func TestMSRs(t *testing.T) {
 	if n, err := v.MSRs(got); n != 2 || err != nil || got[0].Value != 1<<40 || got[1].Value != 0xffff800000001000 {
 		t.Errorf("%d registers, %+v, %v", n, got, err)
 	}
-	list, err := system(t).MSRIndices()
+	list, err := require.System(t).MSRIndices()
 	must(t, err)
 	if !slices.Contains(list, lstar) {
 		t.Errorf("LSTAR is not among %d registers of the state", len(list))

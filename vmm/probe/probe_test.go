@@ -5,16 +5,10 @@ import (
 	"time"
 
 	"splitvm/integration/require"
-	"splitvm/vmm/kvm"
 )
 
 func TestRing0(t *testing.T) {
-	require.KVM(t)
-	sys, err := kvm.Open("/dev/kvm")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer sys.Close()
+	sys := require.System(t)
 	start := time.Now()
 	s, err := Ring0(t.Context(), sys)
 	if err != nil {
