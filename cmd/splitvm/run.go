@@ -158,47 +158,49 @@ func optionsOf(c *cli.Command) (options, error) {
 	if o.name = c.String("name"); o.name == "" {
 		o.name = fmt.Sprintf("vnode-%d", os.Getpid())
 	}
-	if o.remote.excache, err = parseSize(c.String("excache")); err != nil {
+	if err := o.parse(c); err != nil {
 		return o, err
-	}
-	if o.memory, err = parseSize(c.String("mem")); err != nil {
-		return o, err
-	}
-	for _, s := range c.StringSlice("disk") {
-		d, err := parseDisk(s)
-		if err != nil {
-			return o, err
-		}
-		o.disks = append(o.disks, d)
-	}
-	for _, s := range c.StringSlice("volume") {
-		v, err := parseVolume(s)
-		if err != nil {
-			return o, err
-		}
-		o.volumes = append(o.volumes, v)
-	}
-	for _, s := range c.StringSlice("storage-monitor") {
-		o.storage = slices.AppendSeq(o.storage, fields(s))
-	}
-	for _, s := range c.StringSlice("net") {
-		n, err := parseNet(s)
-		if err != nil {
-			return o, err
-		}
-		o.nets = append(o.nets, n)
-	}
-	for _, s := range c.StringSlice("publish") {
-		p, err := parsePublish(s)
-		if err != nil {
-			return o, err
-		}
-		o.published = append(o.published, p)
 	}
 	if err := o.check(c.Bool("local") || image != "" && len(o.remote.monitors) == 0); err != nil {
 		return o, err
 	}
 	return o, o.findKernel()
+}
+
+// parse reads the flags that have a form of their own.
+func (o *options) parse(c *cli.Command) (err error) {
+	for name, size := range map[string]*uint64{"excache": &o.remote.excache, "mem": &o.memory} {
+		if *size, err = parseSize(c.String(name)); err != nil {
+			return err
+		}
+	}
+	for _, s := range c.StringSlice("storage-monitor") {
+		o.storage = slices.AppendSeq(o.storage, fields(s))
+	}
+	if o.disks, err = parseEach(c, "disk", parseDisk); err != nil {
+		return err
+	}
+	if o.volumes, err = parseEach(c, "volume", parseVolume); err != nil {
+		return err
+	}
+	if o.nets, err = parseEach(c, "net", parseNet); err != nil {
+		return err
+	}
+	o.published, err = parseEach(c, "publish", parsePublish)
+	return err
+}
+
+// parseEach parses each value of a flag that may be repeated.
+func parseEach[T any](c *cli.Command, flag string, parse func(string) (T, error)) ([]T, error) {
+	var all []T
+	for _, s := range c.StringSlice(flag) {
+		v, err := parse(s)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, v)
+	}
+	return all, nil
 }
 
 func (o *options) check(local bool) error {
