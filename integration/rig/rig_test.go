@@ -9,6 +9,8 @@ import (
 
 	"splitvm/integration/require"
 	"splitvm/integration/rig"
+	"splitvm/integration/rig/debs"
+	"splitvm/integration/rig/testimages"
 )
 
 // TestInRig runs the tests of package integration/inrig inside one machine;
@@ -26,10 +28,24 @@ func TestInRig(t *testing.T) {
 		defer cancel()
 	}
 	tests := rig.Tests{Run: os.Getenv("SPLITVM_RIG_RUN"), Output: os.Stdout, Timeout: limit}
+	images, err := testimages.Build(ctx, cacheOf(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests.Options.Disks = append(tests.Options.Disks, rig.Disk{Path: images, Serial: testimages.Serial, ReadOnly: true})
 	if testing.Short() {
 		tests.Args = append(tests.Args, "-test.short")
 	}
 	if err := rig.RunTests(ctx, tests); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func cacheOf(t *testing.T) *debs.Cache {
+	t.Helper()
+	cache, err := debs.Open("", os.Stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cache
 }
