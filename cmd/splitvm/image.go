@@ -30,7 +30,7 @@ func imageCommand() *cli.Command {
 		Name:        "image",
 		Usage:       "manage the images that guests run",
 		Description: imageDescription,
-		Commands:    []*cli.Command{imagePullCommand(), imageListCommand(), imageInspectCommand(), imageRemoveCommand(), imageKernelCommand()},
+		Commands:    []*cli.Command{imagePullCommand(), imageImportCommand(), imageListCommand(), imageInspectCommand(), imageRemoveCommand(), imageKernelCommand()},
 	}
 }
 
