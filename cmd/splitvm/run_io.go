@@ -42,6 +42,9 @@ type guestIO struct {
 	final   *report.Message // guarded by mu
 	ended   chan struct{}   // closed when final is set
 
+	stdout, stderr *outlet
+	outlets        []*outlet // all of them
+
 	broken    chan os.Signal // SIGPIPE, once nobody reads an outlet
 	breakOnce sync.Once
 }
@@ -66,10 +69,12 @@ func (n *vnode) openIO(context.Context) error {
 			return fmt.Errorf("serial port's output: %w", err)
 		}
 		n.onClose(f.Close)
-		g.serial = io.MultiWriter(g.serial, f)
+		g.serial = io.MultiWriter(g.serial, g.outlet(&outlet{file: f}))
 	}
+	g.stdout, g.stderr = g.outlet(newOutlet(os.Stdout, g.brokenPipe)), g.outlet(newOutlet(os.Stderr, g.brokenPipe))
+	n.onClose(g.closeOutlets)
 	if n.o.verbose {
-		g.serial = io.MultiWriter(g.serial, os.Stderr)
+		g.serial = io.MultiWriter(g.serial, g.stderr)
 	}
 	signal.Ignore(unix.SIGPIPE) // an outlet's writes tell
 	term, err := openTerminal(os.Stdin, os.Stdout)
@@ -85,8 +90,8 @@ func (g *guestIO) open(n *vnode) error {
 	streams, err := console.New(console.Config{Ports: []console.Port{
 		statusPort: {Name: report.PortName, Output: &statusWriter{g: g}},
 		stdinPort:  {Name: cmdline.StdinPort},
-		stdoutPort: {Name: cmdline.StdoutPort, Output: newOutlet(os.Stdout, g.brokenPipe)},
-		stderrPort: {Name: cmdline.StderrPort, Output: newOutlet(os.Stderr, g.brokenPipe)},
+		stdoutPort: {Name: cmdline.StdoutPort, Output: g.stdout},
+		stderrPort: {Name: cmdline.StderrPort, Output: g.stderr},
 	}})
 	if err != nil {
 		return err
@@ -98,13 +103,33 @@ func (g *guestIO) open(n *vnode) error {
 		return nil
 	}
 	cols, rows := g.term.size()
-	g.screen, err = console.New(console.Config{Ports: []console.Port{{Console: true, Output: newOutlet(os.Stdout, g.brokenPipe)}}, Cols: uint16(cols), Rows: uint16(rows)})
+	g.screen, err = console.New(console.Config{Ports: []console.Port{{Console: true, Output: g.stdout}}, Cols: uint16(cols), Rows: uint16(rows)})
 	if err != nil {
 		return err
 	}
 	n.onClose(g.screen.Close)
 	n.devices = append(n.devices, g.screen)
 	return nil
+}
+
+func (g *guestIO) outlet(o *outlet) *outlet {
+	g.outlets = append(g.outlets, o)
+	return o
+}
+
+// hurry gives readers up that take nothing, once ctx is done: the guest has
+// ended, and the user wants splitvm to end as well.
+func (g *guestIO) hurry(ctx context.Context) {
+	context.AfterFunc(ctx, func() {
+		for _, o := range g.outlets {
+			o.hurry()
+		}
+	})
+}
+
+// closeOutlets lets go of descriptions of our own.
+func (g *guestIO) closeOutlets() error {
+	return errors.Join(g.stdout.close(), g.stderr.close())
 }
 
 // brokenPipe ends the command as a writer to a pipe ends that nobody reads.

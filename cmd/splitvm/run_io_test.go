@@ -19,6 +19,7 @@ import (
 func newGuestIO(t *testing.T) (*guestIO, *virtiotest.Queue) {
 	t.Helper()
 	g := &guestIO{command: true, term: &terminal{in: os.Stdin}, tail: &tail{max: serialTail}, ended: make(chan struct{}), broken: make(chan os.Signal, 1)}
+	g.stdout, g.stderr = newOutlet(os.Stdout, nil), newOutlet(os.Stderr, nil)
 	if err := g.open(&vnode{}); err != nil {
 		t.Fatal(err)
 	}

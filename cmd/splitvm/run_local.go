@@ -43,12 +43,13 @@ func run(ctx context.Context, o options) (status int, err error) {
 	if err := n.build(ctx); err != nil {
 		return 0, err
 	}
-	ctx, stop := n.io.start(ctx, n.machine, o.withParent)
+	running, stop := n.io.start(ctx, n.machine, o.withParent)
 	defer stop()
 	if n.far != nil {
 		go n.far.guard(n.machine.VM)
 	}
-	outcome := n.machine.Run(ctx)
+	outcome := n.machine.Run(running)
+	n.io.hurry(ctx)
 	return n.io.status(outcome)
 }
 

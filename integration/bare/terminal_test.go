@@ -245,3 +245,47 @@ func TestTerminalWithOutputElsewhere(t *testing.T) {
 	}
 	b.clean(t, "the command", cmd.Process.Pid)
 }
+
+// An output that nobody reads keeps no guest alive that was told to end.
+func TestUnreadOutput(t *testing.T) {
+	b := newBox(t, gb.Echo)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	cmd := b.command(ctx, "--local", "--mem", "64M")
+	keys, typed, err := os.Pipe()
+	must(t, err)
+	defer keys.Close()
+	defer typed.Close()
+	shown, out, err := os.Pipe()
+	must(t, err)
+	defer shown.Close()
+	must(t, out.SetWriteDeadline(time.Now().Add(10*time.Millisecond)))
+	if _, err := out.Write(make([]byte, 1<<20)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("the pipe is not full: %v", err)
+	}
+	cmd.Stdin, cmd.Stdout = keys, out
+	must(t, cmd.Start())
+	out.Close()
+	for range 3 { // a key is taken when the guest has answered the one before
+		io.WriteString(typed, "a")
+		taken(t, keys)
+	}
+	must(t, cmd.Process.Signal(unix.SIGTERM))
+	cmd.Wait()
+	if got := cmd.ProcessState.ExitCode(); got != 128+15 {
+		t.Errorf("exit status %d, want 143", got)
+	}
+	b.clean(t, "the command", cmd.Process.Pid)
+}
+
+// taken waits until a pipe is empty.
+func taken(t *testing.T, pipe *os.File) {
+	t.Helper()
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if n, err := unix.IoctlGetInt(int(pipe.Fd()), unix.TIOCINQ); err != nil || n == 0 {
+			must(t, err)
+			return
+		}
+	}
+	t.Fatal("the guest takes no keys")
+}
