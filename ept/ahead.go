@@ -155,8 +155,13 @@ func (p *Pager) fetchAhead(sh *shard, lines []excache.Line, mark excache.Line) {
 		extendRun(&r.runs, line)
 	}
 	owner := p.health.order(at.Owners, 0)
-	p.cfg.Monitors[owner].StartRead(Read{At: at.At, Runs: r.runs, Mem: r.batch.lines(0, len(lines))}, r)
+	p.cfg.Monitors[owner].StartRead(Read{At: at.At, Runs: r.runs, Mem: r.batch.lines(0, len(lines)), Deadline: r.sent.Add(aheadPatience)}, r)
 }
+
+// aheadPatience is how long a READ ahead has. After that a vCPU that has come for
+// one of its lines gets a READ of its own, with another owner if there is one: it
+// must not wait for a lost monitor twice.
+const aheadPatience = 500 * time.Millisecond
 
 // ReadDone implements ReadDone: it maps the lines, run by run.
 func (r *aheadRead) ReadDone(absent *remote.LineSet, err error) {

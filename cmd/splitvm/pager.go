@@ -36,7 +36,11 @@ func pagerCommand() *cli.Command {
 				return fmt.Errorf("pager: descriptor %d is no unix socket", pagerSocket)
 			}
 			// Signals of a terminal are the VMM's business: the pager ends when that hangs up.
-			return handoff.Serve(context.WithoutCancel(ctx), unix, handoff.Remote{Checksums: c.Bool("checksums")})
+			err = handoff.Serve(context.WithoutCancel(ctx), unix, handoff.Remote{Checksums: c.Bool("checksums")})
+			if failure := (*handoff.Failure)(nil); errors.As(err, &failure) {
+				return &exitError{code: exitRefused} // the VMM has been told, and tells the user
+			}
+			return err
 		},
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/urfave/cli/v3"
 
+	"splitvm/ept"
 	"splitvm/ept/policy"
 	"splitvm/ept/prefetch"
 	"splitvm/guest/cpuid"
@@ -91,6 +92,7 @@ func runFlags() []cli.Flag {
 		&cli.StringFlag{Name: "evict-policy", Value: policy.Default, Usage: "`POLICY` by which lines leave the ExCache: " + strings.Join(policy.Names(), ", ")},
 		&cli.StringFlag{Name: "prefetch", Value: prefetch.Default, Usage: "`PREFETCHER` that brings lines ahead: " + strings.Join(prefetch.Names(), ", ")},
 		&cli.BoolFlag{Name: "checksums", Usage: "protect lines on the wire with checksums"},
+		&cli.DurationFlag{Name: "memory-deadline", Value: ept.DefaultDeadline, Usage: "end the guest when a line of its remote memory can't be served within `DURATION`"},
 		&cli.StringFlag{Name: "kernel", Aliases: []string{"k"}, Usage: "`KERNEL`: a file, bzImage (vmlinuz) or ELF vmlinux, or the name of one in the image store (default: the store's default)"},
 		&cli.StringFlag{Name: "modules", Usage: "`DIR` of the kernel's modules (/lib/modules/VERSION), for the init that runs COMMAND"},
 		&cli.StringFlag{Name: "initrd", Aliases: []string{"i"}, Usage: "initial RAM disk `FILE` instead of splitvm's own"},
@@ -151,7 +153,7 @@ func optionsOf(c *cli.Command) (options, error) {
 		env: c.StringSlice("env"), workdir: c.String("workdir"), user: c.String("user"), overlay: c.Bool("overlay"),
 		verbose: c.Bool("verbose"), packed: c.Bool("packed"), withParent: c.Bool("exit-with-parent"), serial: c.String("serial"), metrics: c.String("metrics"),
 	}
-	o.remote = remoteOptions{policy: c.String("evict-policy"), prefetch: c.String("prefetch"), checksums: c.Bool("checksums")}
+	o.remote = remoteOptions{policy: c.String("evict-policy"), prefetch: c.String("prefetch"), checksums: c.Bool("checksums"), deadline: c.Duration("memory-deadline")}
 	for _, s := range c.StringSlice("memory-monitor") {
 		o.remote.monitors = slices.AppendSeq(o.remote.monitors, fields(s))
 	}
@@ -239,6 +241,9 @@ func (o *options) checkParts() error {
 	}
 	if err := o.checkVolumes(); err != nil {
 		return err
+	}
+	if o.remote.deadline < minDeadline {
+		return fmt.Errorf("--memory-deadline %v: give at least %v", o.remote.deadline, minDeadline)
 	}
 	for i, d := range o.disks {
 		if slices.ContainsFunc(o.disks[:i], func(e diskOption) bool { return filepath.Clean(e.path) == filepath.Clean(d.path) }) {

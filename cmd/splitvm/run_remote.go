@@ -25,10 +25,15 @@ type remoteOptions struct {
 	policy    string
 	prefetch  string
 	checksums bool
+	deadline  time.Duration // in which a line must be served
 }
 
 // vRegionSize is the piece of guest memory that has owners of its own.
 const vRegionSize = layout.Page1G
+
+// minDeadline is the least that a monitor is given to serve a line: a busy host
+// takes longer than that at times.
+const minDeadline = 100 * time.Millisecond
 
 // releaseTime is what monitors have to take the guest's vRegions back.
 const releaseTime = 5 * time.Second
@@ -97,7 +102,7 @@ func attachment(name string, o remoteOptions, m *memory.Memory) handoff.Attach {
 	a := handoff.Attach{
 		VNode: name, Session: remote.SessionID(rand.Uint64() | 1), Monitors: o.monitors,
 		Layout:   ept.Layout{RegionLines: vRegionSize / remote.LineSize, Shards: 1},
-		Capacity: o.excache / remote.LineSize, Policy: o.policy, Prefetch: o.prefetch,
+		Capacity: o.excache / remote.LineSize, Policy: o.policy, Prefetch: o.prefetch, DeadlineN: int64(o.deadline),
 	}
 	id := rand.Uint64()
 	for _, r := range m.Regions() {

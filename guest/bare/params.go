@@ -9,11 +9,16 @@ const (
 	PortPOST = 0x80 // a PC ignores what is written to it
 )
 
-// What greet and off do, on a PC's ports.
+// What greet, off and roam do, on a PC's ports.
 const (
 	PortCOM1        = layout.PortCOM1
 	PortPM1aControl = layout.PortPM1aControl
-	Hello           = '!' // the byte that they write to COM1
+	Hello           = '!' // the byte that they write to COM1; roam does after each pass
+	Lost            = '?' // the byte that roam writes when a line is not what it wrote
+
+	// RoamSize is the memory that roam goes through, from Memory on.
+	RoamSize = 32 << 20
+	roamEnd  = Memory + RoamSize
 
 	powerOff = 1<<13 | layout.SleepTypeS5<<10 // SLP_EN and SLP_TYP (ACPI 6.5, 4.8.3.2.1)
 )

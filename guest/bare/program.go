@@ -16,6 +16,7 @@ var (
 	Greet   = Program{"greet", "stand in for a kernel: write a byte to COM1 and wait", greetAt}
 	Off     = Program{"off", "stand in for a kernel: write a byte to COM1 and power off", offAt}
 	Echo    = Program{"echo", "stand in for a kernel: send back what is typed on the console", echoAt}
+	Roam    = Program{"roam", "stand in for a kernel: write and check memory for ever", roamAt}
 	Exit    = Program{"exit", "end at once with a status", exitAt}
 	Touch   = Program{"touch", "go through the units in order", touchAt}
 	Random  = Program{"random", "touch units at random", randomAt}
@@ -30,7 +31,7 @@ var (
 
 // Programs lists them all.
 func Programs() []Program {
-	return []Program{Greet, Off, Echo, Exit, Touch, Random, Zipf, Chain, Chase, Leap, Fill, Kick, Verify, History, Rubbish}
+	return []Program{Greet, Off, Echo, Roam, Exit, Touch, Random, Zipf, Chain, Chase, Leap, Fill, Kick, Verify, History, Rubbish}
 }
 
 // The programs' code (never called) and where it lies. A Go function value
@@ -38,6 +39,7 @@ func Programs() []Program {
 func greet()
 func off()
 func echo()
+func roam()
 func exit()
 func touch()
 func random()
@@ -54,6 +56,7 @@ func rubbish()
 func greetAt() *byte
 func offAt() *byte
 func echoAt() *byte
+func roamAt() *byte
 func exitAt() *byte
 func touchAt() *byte
 func randomAt() *byte

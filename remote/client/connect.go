@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"runtime"
 	"time"
@@ -67,7 +68,11 @@ func (l *link) session(ctx context.Context) error {
 		l.once.Do(func() { close(l.ready) })
 		l.drain()
 		err = l.receive(s)
-		l.client.cfg.Log.Info("connection to memory monitor lost", "peer", conn.Peer(), "class", l.class, "err", err)
+		level := slog.LevelInfo
+		if remote.KindOf(l.failed()) == remote.Closed { // by ourselves
+			level = slog.LevelDebug
+		}
+		l.client.cfg.Log.Log(ctx, level, "connection to memory monitor lost", "peer", conn.Peer(), "class", l.class, "err", err)
 	}
 	l.takeDown(err)
 	conn.Close()
