@@ -12,8 +12,8 @@
 //
 // # Threads
 //
-// One fault thread per shard (a locked OS thread that blocks on the shard's
-// userfaultfd) steps faults and starts READs. A monitor's reader calls back with the payload
+// One fault thread per shard (a locked OS thread that blocks in a read of the
+// shard's userfaultfd) steps faults and starts READs. A monitor's reader calls back with the payload
 // (ReadDone), maps it and so wakes the vCPU itself. One evictor per pager
 // keeps free frames ahead of demand; a fault never evicts, it waits for a
 // frame if there is none.

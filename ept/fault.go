@@ -2,6 +2,7 @@ package ept
 
 import (
 	"errors"
+	"fmt"
 	"runtime"
 	"time"
 
@@ -21,20 +22,15 @@ var (
 	ErrGuestGone = errors.New("the guest's memory is gone")
 )
 
-// serve is the fault thread of the shard. It ends when the pager is stopped.
+// serve is the fault thread of the shard. It ends when the pager is closed: see
+// interrupt. To wait in a read and not in a poll before it saves a system call
+// that the vCPU would wait for.
 func (sh *shard) serve() {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	sh.thread.Store(int32(unix.Gettid()))
 	reader := uffd.NewReader(sh.faults)
-	for {
-		stopped, err := sh.faults.Wait(sh.pager.stopFD)
-		if stopped {
-			return
-		}
-		if err != nil {
-			sh.pager.broken(err)
-			return
-		}
+	for sh.pager.ctx.Err() == nil {
 		events, err := reader.Read()
 		if err != nil {
 			sh.pager.broken(err)
@@ -46,6 +42,19 @@ func (sh *shard) serve() {
 			sh.fault(&events[i], read)
 		}
 	}
+}
+
+// interrupt ends the wait of the fault thread after the pager's context has
+// ended: the signal, which the Go runtime ignores, has the kernel begin the read
+// again, which doesn't wait any more.
+func (sh *shard) interrupt() error {
+	if err := sh.faults.SetBlocking(false); err != nil {
+		return fmt.Errorf("stop fault thread: %w", err)
+	}
+	if id := sh.thread.Load(); id != 0 {
+		unix.Tgkill(unix.Getpid(), int(id), unix.SIGURG) // fails if it has ended
+	}
+	return nil
 }
 
 // fault steps one event and performs what follows.

@@ -8,8 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"splitvm/ept/excache"
 	"splitvm/ept/policy"
 	"splitvm/ept/prefetch"
@@ -58,7 +56,6 @@ type Pager struct {
 
 	ctx    context.Context // ends with Close, or a failure
 	cancel context.CancelFunc
-	stopFD int // an eventfd; readable when the fault threads are to end
 	wg     sync.WaitGroup
 
 	failOnce sync.Once
@@ -78,22 +75,16 @@ func Start(cfg Config) (*Pager, error) {
 		p.Close()
 		return nil, err
 	}
-	p.wg.Add(1)
-	go func() {
-		defer p.wg.Done()
-		p.evictor.run(p.ctx)
-	}()
-	p.wg.Add(1)
-	go func() {
-		defer p.wg.Done()
-		p.watch()
-	}()
+	for _, f := range cfg.Faults {
+		if err := f.SetBlocking(true); err != nil {
+			p.Close()
+			return nil, fmt.Errorf("start pager: %w", err)
+		}
+	}
+	p.wg.Go(func() { p.evictor.run(p.ctx) })
+	p.wg.Go(p.watch)
 	for _, sh := range p.shards {
-		p.wg.Add(1)
-		go func() {
-			defer p.wg.Done()
-			sh.serve()
-		}()
+		p.wg.Go(sh.serve)
 	}
 	p.checkFree()
 	return p, nil
@@ -107,11 +98,7 @@ func newPager(cfg Config) (*Pager, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start pager: %w", err)
 	}
-	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
-	if err != nil {
-		return nil, fmt.Errorf("start pager: eventfd: %w", err)
-	}
-	p := &Pager{cfg: cfg, layout: &cfg.Layout, table: cfg.Table, kind: kind, stopFD: fd, failed: make(chan struct{})}
+	p := &Pager{cfg: cfg, layout: &cfg.Layout, table: cfg.Table, kind: kind, failed: make(chan struct{})}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.budget.capacity.Store(int64(cfg.Capacity))
 	p.outstanding.init()
@@ -120,7 +107,6 @@ func newPager(cfg Config) (*Pager, error) {
 	for i, f := range cfg.Faults {
 		sh, err := p.newShard(i, f)
 		if err != nil {
-			unix.Close(fd)
 			return nil, fmt.Errorf("start pager: %w", err)
 		}
 		p.shards = append(p.shards, sh)
@@ -196,8 +182,10 @@ func (p *Pager) stopped() bool {
 // userfaultfds are closed. The caller closes the monitors after it.
 func (p *Pager) Close() error {
 	p.cancel()
-	one := [8]byte{1}
-	unix.Write(p.stopFD, one[:])
+	var errs []error
+	for _, sh := range p.shards {
+		errs = append(errs, sh.interrupt())
+	}
 	p.wg.Wait()
-	return unix.Close(p.stopFD)
+	return errors.Join(errs...)
 }

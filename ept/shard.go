@@ -3,6 +3,7 @@ package ept
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"splitvm/ept/excache"
 	"splitvm/ept/policy"
@@ -16,6 +17,7 @@ type shard struct {
 	pager  *Pager
 	index  int
 	faults *uffd.File
+	thread atomic.Int32 // the fault thread's id; 0 before it has begun
 
 	mu       sync.Mutex
 	policy   policy.Policy

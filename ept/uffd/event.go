@@ -41,8 +41,8 @@ type Reader struct {
 func NewReader(f *File) *Reader { return &Reader{file: f} }
 
 // Read returns the events that are queued, in the order of the kernel's queue,
-// none if there are none. It doesn't block. The slice is valid until the
-// next call.
+// none if there are none. It doesn't block unless the File is set to: then it
+// blocks the thread, not just the goroutine. The slice is valid until the next call.
 func (r *Reader) Read() ([]Event, error) {
 	n, err := unix.Read(r.file.fd, r.raw[:])
 	if err == unix.EAGAIN || err == unix.EINTR {

@@ -125,6 +125,14 @@ func (f *File) Wait(stop int) (stopped bool, err error) {
 	}
 }
 
+// SetBlocking says whether Reader.Read waits for an event, on all descriptors of
+// this userfaultfd: the state is the kernel's. The kernel lets nobody wait for a
+// blocking one with Wait. A Read that waits notices the change when its thread
+// gets a signal.
+func (f *File) SetBlocking(block bool) error {
+	return wrap("set userfaultfd blocking", unix.SetNonblock(f.fd, !block))
+}
+
 // wrap adds the operation to an error of the kernel; nil stays nil.
 func wrap(op string, err error) error {
 	if err == nil {

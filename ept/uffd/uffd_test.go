@@ -3,6 +3,9 @@ package uffd
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -249,6 +252,51 @@ func TestWaitIsStopped(t *testing.T) {
 	unix.Write(stop, []byte{1, 0, 0, 0, 0, 0, 0, 0})
 	if !<-result {
 		t.Error("Wait did not say that it was stopped")
+	}
+}
+
+// TestBlockingReadIsInterrupted: a signal ends a Read that waits, once the File
+// doesn't block any more.
+func TestBlockingReadIsInterrupted(t *testing.T) {
+	a := newArea(t, 1)
+	if err := a.SetBlocking(true); err != nil {
+		t.Fatal(err)
+	}
+	thread := make(chan int)
+	result := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		thread <- unix.Gettid()
+		events, err := NewReader(a.File).Read()
+		if len(events) > 0 {
+			err = fmt.Errorf("events %v", events)
+		}
+		result <- err
+	}()
+	id := <-thread
+	for { // until it waits
+		wchan, err := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/syscall", id))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasPrefix(string(wchan), fmt.Sprintf("0 %#x ", a.FD())) { // read
+			break
+		}
+		runtime.Gosched()
+	}
+	unix.Tgkill(unix.Getpid(), id, unix.SIGURG)
+	select {
+	case err := <-result:
+		t.Fatalf("a signal alone ended the read: %v", err)
+	case <-time.After(20 * time.Millisecond):
+	}
+	if err := a.SetBlocking(false); err != nil {
+		t.Fatal(err)
+	}
+	unix.Tgkill(unix.Getpid(), id, unix.SIGURG)
+	if err := <-result; err != nil {
+		t.Fatal(err)
 	}
 }
 
