@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"sync/atomic"
-	"syscall"
 
 	"splitvm/ept/handoff"
 )
@@ -23,7 +22,6 @@ func (g *guest) keep(ctx context.Context, h *handoff.Guest) (*handoff.Keeper, er
 		cmd := exec.Command("/proc/self/exe")
 		cmd.Env = []string{pagerVariable + "=1"}
 		cmd.Stderr = os.Stderr
-		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 		return cmd
 	}))
 }

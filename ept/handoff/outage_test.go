@@ -129,7 +129,7 @@ func TestSparseGuest(t *testing.T) {
 	check(t, r)
 	s := stats(t, r)
 	if s.Missed+s.Ahead+s.Held < 5000 {
-		t.Errorf("%d misses, %d ahead, %d held: memory was not evicted", s.Missed, s.Ahead, s.Held)
+		t.Errorf("%d misses, %d ahead, %d held: memory was not evicted: %+v, %d pagers", s.Missed, s.Ahead, s.Held, s, r.Pagers)
 	}
 	if r.Table == 0 || r.Table > 64<<20 {
 		t.Errorf("the line table takes %d bytes", r.Table)
