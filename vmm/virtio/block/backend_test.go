@@ -25,6 +25,7 @@ type remote struct {
 	info block.Info
 	hold chan struct{} // if set, answers wait until it is closed
 	fail error         // every answer, if set
+	late time.Duration // how late an answer may come, at most
 
 	mu   sync.Mutex
 	ops  []block.Request // as they came
@@ -40,7 +41,7 @@ func newRemote(t testing.TB, size int64) *remote {
 	if err := unix.Ftruncate(fd, size); err != nil {
 		t.Fatal(err)
 	}
-	r := &remote{fd: fd, info: block.Info{Size: uint64(size), Discard: true, WriteZeroes: true}}
+	r := &remote{fd: fd, info: block.Info{Size: uint64(size), Discard: true, WriteZeroes: true}, late: 300 * time.Microsecond}
 	t.Cleanup(func() { r.open.Wait(); unix.Close(fd) })
 	return r
 }
@@ -96,7 +97,7 @@ func (r *remote) answer(req *block.Request) {
 	if r.hold != nil {
 		<-r.hold
 	}
-	time.Sleep(rand.N(300 * time.Microsecond))
+	time.Sleep(rand.N(r.late))
 	req.Done(r.do(req))
 }
 

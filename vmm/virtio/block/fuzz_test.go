@@ -2,6 +2,7 @@ package block_test
 
 import (
 	"encoding/binary"
+	"runtime"
 	"testing"
 	"time"
 
@@ -19,8 +20,9 @@ func FuzzRequest(f *testing.F) {
 	f.Add(request(typeOut, 3, make([]byte, 512)...), []byte{1, 16, 1, 8, 255, 1})
 	f.Add(request(typeDiscard, 0, segment(0, 1, 0)...), []byte{1, 32, 255, 1})
 	f.Add(request(typeGetID, 0), []byte{1, 16, 0, 20, 0, 1})
-	backend := newRemote(f, 64<<10)
 	f.Fuzz(func(t *testing.T, out []byte, shape []byte) {
+		backend := newRemote(t, 64<<10)
+		backend.late = 1 // no time for sleep
 		dev := newDevice(t, block.Config{Backend: backend, QueueSize: 16})
 		m := virtiotest.StartIn(t, virtiotest.RAM(t, ramSize), dev, virtiotest.Options{Indirect: true}, 0)
 		place := m.Alloc(16 << 10)
@@ -75,7 +77,7 @@ func spans(shape []byte, place layout.GPA) (readable, writable []virtq.Span) {
 
 func answered(t *testing.T, m *virtiotest.Machine, readable, writable []virtq.Span) {
 	t.Helper()
-	for deadline := time.Now().Add(virtiotest.Patience); time.Now().Before(deadline); time.Sleep(20 * time.Microsecond) {
+	for deadline := time.Now().Add(virtiotest.Patience); time.Now().Before(deadline); runtime.Gosched() {
 		if _, written, ok := m.Queues[0].Used(); ok {
 			var size uint32
 			for _, s := range writable {
