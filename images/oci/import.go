@@ -48,7 +48,7 @@ func importFrom(ctx context.Context, s *store.Store, path string, c v1.Config, o
 	if err != nil {
 		return store.Image{}, err
 	}
-	o.progress().Step("reading an " + string(k))
+	o.progress().Step("reading the " + string(k))
 	switch k {
 	case kindLayout:
 		return importLayout(ctx, s, path, path, o)

@@ -186,7 +186,7 @@ func TestImportDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := os.ReadFile(s.RootPath(i))
-	if err != nil || !bytes.Equal(got, want) || i.Names[0] != FullName("root") {
+	if err != nil || !bytes.Equal(got, want) || i.Names[0] != FullName("root") || !i.Writable() {
 		t.Errorf("%v: %d bytes, and %d of the disk; %v", err, len(got), len(want), i.Names)
 	}
 	var a, b = stat(t, disk), stat(t, s.RootPath(i))

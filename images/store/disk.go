@@ -9,6 +9,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"splitvm/guest/init/superblock"
 )
 
 // AddDisk makes a copy of a raw disk the image's root. Its holes stay holes, and where
@@ -28,6 +30,16 @@ func (s *Store) AddDisk(ctx context.Context, i *Image, path string) error {
 	if err := copyDisk(ctx, tmp, in); err != nil {
 		return fmt.Errorf("copy %s: %w", path, err)
 	}
+	header := make([]byte, superblock.HeaderLen)
+	n, err := tmp.ReadAt(header, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	info, ok := superblock.Detect(header[:n])
+	if !ok {
+		return fmt.Errorf("%s: no ext4, squashfs or erofs is on it", path)
+	}
+	i.FSType = info.Type
 	h := sha256.New()
 	if _, err := tmp.Seek(0, io.SeekStart); err != nil {
 		return err

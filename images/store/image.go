@@ -14,6 +14,8 @@ import (
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"splitvm/guest/init/superblock"
 )
 
 // Image is an image of the store.
@@ -26,6 +28,7 @@ type Image struct {
 	Config  v1.ConfigFile `json:"config"`
 	Layers  []v1.Hash     `json:"layers,omitempty"` // their archives' digests, the lowest first
 	Root    string        `json:"root"`             // a file in the store's roots
+	FSType  string        `json:"fstype"`           // of the root: ext4, squashfs or erofs
 	Bytes   int64         `json:"bytes"`            // of the root
 	RootSHA v1.Hash       `json:"root_digest"`
 }
@@ -157,6 +160,10 @@ func (s *Store) Find(name string) (Image, error) {
 
 // RootPath returns the path of the image's root file system.
 func (s *Store) RootPath(i Image) string { return s.path("roots", filepath.Base(i.Root)) }
+
+// Writable tells whether the root's file system is one that can be written, by a guest that
+// has a copy of its own.
+func (i Image) Writable() bool { return i.FSType == superblock.Ext4 }
 
 // Use keeps the image's root from being removed until the lock is closed.
 func (s *Store) Use(i Image) (*Lock, error) {

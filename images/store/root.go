@@ -10,6 +10,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"splitvm/guest/init/superblock"
 	"splitvm/images/layer"
 	"splitvm/images/rootfs"
 )
@@ -39,7 +40,7 @@ func rootName(layers []v1.Hash) string {
 // here, unless it is here or another process has just made it, and tells the
 // image of it. The caller holds Adding.
 func (s *Store) MakeRoot(ctx context.Context, i *Image, limits layer.Limits) error {
-	i.Root = rootName(i.Layers)
+	i.Root, i.FSType = rootName(i.Layers), superblock.Squashfs
 	l, err := lock(ctx, s.path("locks", "root-"+i.Root), exclusive)
 	if err != nil {
 		return err
