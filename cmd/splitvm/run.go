@@ -100,7 +100,7 @@ func runFlags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "net", Usage: "network, `NET`: TAP[,mac=ADDR][,ip=ADDR/LEN][,gw=ADDR], made if it is not there; or user[,ip=ADDR/LEN][,host-loopback], which needs no privileges"},
 		&cli.StringSliceFlag{Name: "publish", Aliases: []string{"p"}, Usage: "lead a port of this host to one of the guest's on a user network, `[ADDR:]HOST:GUEST[/udp]`; may be repeated"},
 		storageMonitorFlag(false),
-		&cli.StringSliceFlag{Name: "volume", Usage: "disk at the storage monitors, `VOLUME`: NAME[,ro][,steal][,serial=NAME]; comes after the disks; may be repeated"},
+		&cli.StringSliceFlag{Name: "volume", Usage: "disk at the storage monitors, `VOLUME`: NAME[:/DIR][,ro][,steal][,serial=NAME]; mounted on DIR, if that is given; comes after the disks; may be repeated"},
 		&cli.StringFlag{Name: "vsock", Usage: "unix socket `PATH` through which the host reaches the guest's vsock ports"},
 		size("mem", "1G", "guest memory, as `SIZE`"),
 		&cli.IntFlag{Name: "cpus", Value: 1, Usage: fmt.Sprintf("`NUMBER` of virtual CPUs, 1 to %d", vmm.MaxVCPUs)},

@@ -96,7 +96,7 @@ func (d diskOption) serialOf(i int) string {
 	return fmt.Sprintf("disk-%d", i)
 }
 
-// mounts are the disks that the guest's init mounts, which knows them by their
+// mounts are the disks and volumes that the guest's init mounts, which knows them by their
 // serial numbers.
 func (n *vnode) mounts() []cmdline.Mount {
 	var list []cmdline.Mount
@@ -104,6 +104,12 @@ func (n *vnode) mounts() []cmdline.Mount {
 		if d.mount != "" {
 			device := cmdline.Device{Kind: cmdline.BySerial, Name: d.serialOf(i)}
 			list = append(list, cmdline.Mount{Device: device, Path: path.Clean(d.mount), ReadOnly: d.readOnly})
+		}
+	}
+	for _, v := range n.o.volumes {
+		if v.mount != "" {
+			device := cmdline.Device{Kind: cmdline.BySerial, Name: v.serial}
+			list = append(list, cmdline.Mount{Device: device, Path: v.mount, ReadOnly: v.readOnly})
 		}
 	}
 	return list

@@ -57,7 +57,7 @@ func splitImage(args, all []string) (image string, command []string, err error) 
 }
 
 // openImage makes the image's root the first disk, and its command the guest's.
-func (n *vnode) openImage(context.Context) error {
+func (n *vnode) openImage(ctx context.Context) error {
 	if n.o.image.name == "" {
 		return nil
 	}
@@ -77,10 +77,20 @@ func (n *vnode) openImage(context.Context) error {
 		return err
 	}
 	n.onClose(use.Close)
-	n.o.disks = append([]diskOption{{path: s.RootPath(i), readOnly: true}}, n.o.disks...)
+	if err := n.o.takeConfig(i.Config.Config); err != nil {
+		return err
+	}
 	n.o.overlay = !n.o.image.readOnly
-	return n.o.takeConfig(i.Config.Config)
+	if len(n.o.storage) > 0 {
+		return n.openRootVolume(ctx, s, i)
+	}
+	n.o.disks = append([]diskOption{{path: s.RootPath(i), readOnly: true, serial: rootSerial}}, n.o.disks...)
+	return nil
 }
+
+// rootSerial is the serial number of the disk that has an image's root, wherever
+// it is among the guest's disks.
+const rootSerial = "splitvm-root"
 
 // takeConfig completes the command with what the image says, as a container
 // engine does.

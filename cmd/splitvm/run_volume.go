@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
+	"slices"
 	"strings"
 
 	"splitvm/remote/blockclient"
@@ -17,9 +19,10 @@ type volumeOption struct {
 	readOnly bool
 	steal    bool
 	serial   string
+	mount    string // where in the guest; empty: nowhere
 }
 
-// parseVolume reads NAME[,ro][,steal][,serial=NAME].
+// parseVolume reads NAME[:/DIR][,ro][,steal][,serial=NAME].
 func parseVolume(s string) (volumeOption, error) {
 	var v volumeOption
 	for word := range fields(s) {
@@ -27,6 +30,9 @@ func parseVolume(s string) (volumeOption, error) {
 		switch {
 		case v.name == "":
 			v.name = word
+			if i := strings.LastIndex(word, ":/"); i > 0 {
+				v.name, v.mount = word[:i], path.Clean(word[i+1:])
+			}
 		case word == "ro":
 			v.readOnly = true
 		case word == "steal":
@@ -54,8 +60,15 @@ func (o *options) checkVolumes() error {
 	switch {
 	case len(o.volumes) > 0 && len(o.storage) == 0:
 		return errors.New("--volume needs the storage monitors that have it: give --storage-monitor HOST:PORT")
+	case o.image.name == "" && len(o.command) == 0 && slices.ContainsFunc(o.volumes, func(v volumeOption) bool { return v.mount != "" }):
+		return errors.New("--volume NAME:/DIR is mounted by the init that runs a command: give one after --, or an image")
 	case len(o.storage) > blockclient.MaxReplicas:
 		return fmt.Errorf("%d storage monitors: a volume has at most %d replicas", len(o.storage), blockclient.MaxReplicas)
+	}
+	for i, v := range o.volumes {
+		if v.mount != "" && slices.ContainsFunc(o.volumes[:i], func(w volumeOption) bool { return w.serial == v.serial }) {
+			return fmt.Errorf("volume %s: another one has the serial number %s: give serial=NAME", v.name, v.serial)
+		}
 	}
 	return nil
 }

@@ -21,6 +21,7 @@ monitors, each gets a replica.
 
 Examples:
    splitvm volume create --storage-monitor 10.0.0.9:7080,10.0.0.10:7080 db 20G
+   splitvm volume create --storage-monitor 10.0.0.9:7080 --format ext4 data 5G
    splitvm volume ls --storage-monitor 10.0.0.9:7080 -o json
    splitvm volume snapshot --storage-monitor 10.0.0.9:7080 db db-monday
    splitvm volume clone --storage-monitor 10.0.0.9:7080 db-monday db-test`
@@ -31,7 +32,8 @@ func volumeCommand() *cli.Command {
 		Usage:       "make, list and change volumes on storage monitors",
 		Description: volumeDescription,
 		Commands: []*cli.Command{
-			volumeVerb("create", "make an empty volume", "NAME SIZE", 2, createVolume),
+			volumeVerb("create", "make an empty volume", "NAME SIZE", 2, createVolume,
+				&cli.StringFlag{Name: "format", Usage: "make a file system on it, `ext4`, so that guests can mount it", Validator: volumeFormat}),
 			volumeVerb("ls", "list volumes", "", 0, listVolumes),
 			volumeVerb("inspect", "describe a volume", "NAME", 1, inspectVolume),
 			volumeVerb("resize", "change a volume's size; what is cut off is lost", "NAME SIZE", 2, resizeVolume),
@@ -55,10 +57,10 @@ type monitorClient struct {
 	*volumes.Client
 }
 
-func volumeVerb(name, usage, args string, n int, do atMonitors) *cli.Command {
+func volumeVerb(name, usage, args string, n int, do atMonitors, more ...cli.Flag) *cli.Command {
 	return &cli.Command{
 		Name: name, Usage: usage, ArgsUsage: args,
-		Flags: []cli.Flag{storageMonitorFlag(true), outputFlag()},
+		Flags: append(more, storageMonitorFlag(true), outputFlag()),
 		Action: func(ctx context.Context, c *cli.Command) error {
 			if c.Args().Len() != n {
 				return &exitError{exitUsage, fmt.Errorf("volume %s: give %s (see `splitvm volume %s --help`)", name, orNothing(args), name)}
@@ -112,9 +114,16 @@ func createVolume(ctx context.Context, c *cli.Command, monitors []monitorClient)
 		return err
 	}
 	id := newVolumeID()
-	return everywhere(ctx, c, monitors, name, func(m monitorClient) (remote.VolumeInfo, error) {
+	err = everywhere(ctx, c, monitors, name, func(m monitorClient) (remote.VolumeInfo, error) {
 		return m.CreateVolume(ctx, id, name, size)
 	})
+	if err != nil || c.String("format") == "" {
+		return err
+	}
+	if err := formatVolume(ctx, monitors, name, size); err != nil {
+		return errors.Join(err, deleteVolume(ctx, c, monitors))
+	}
+	return nil
 }
 
 func branchVolume(branch func(remote.Volumes, context.Context, string, remote.VolumeID, string) (remote.VolumeInfo, error)) atMonitors {

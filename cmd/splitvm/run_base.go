@@ -1,0 +1,158 @@
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"splitvm/images/store"
+	"splitvm/remote"
+	"splitvm/remote/blockclient"
+	"splitvm/remote/volumes"
+)
+
+// A base is an image's root at storage monitors: a read-only volume that is named by
+// its content, so that it is there once however many images and guests have it.
+type base struct {
+	name     string
+	id       remote.VolumeID
+	path     string // of the root in the image store
+	bytes    int64
+	monitors []monitorClient
+}
+
+// baseTimeout bounds the control calls about one base; its content takes as
+// long as it takes.
+const baseTimeout = 30 * time.Second
+
+// openBase connects to the monitors. Close the base.
+func openBase(s *store.Store, i store.Image, addresses []string) (*base, error) {
+	digest, err := hex.DecodeString(i.RootSHA.Hex)
+	if err != nil || len(digest) < 8 {
+		return nil, fmt.Errorf("image %v: its root has the digest %q", i.ID, i.RootSHA)
+	}
+	b := &base{name: "image/" + i.RootSHA.Hex, id: remote.VolumeID(binary.LittleEndian.Uint64(digest) | 1), path: s.RootPath(i), bytes: i.Bytes}
+	for _, a := range addresses {
+		m, err := volumes.Dial(a)
+		if err != nil {
+			return nil, errors.Join(err, b.Close())
+		}
+		b.monitors = append(b.monitors, monitorClient{a, m})
+	}
+	return b, nil
+}
+
+func (b *base) Close() error {
+	var errs []error
+	for _, m := range b.monitors {
+		errs = append(errs, m.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// bring sees to it that every monitor has the base.
+func (b *base) bring(ctx context.Context) error {
+	for _, m := range b.monitors {
+		info, err := m.InspectVolume(ctx, b.name)
+		if remote.KindOf(err) == remote.NoVolume {
+			fmt.Fprintf(os.Stderr, "splitvm: bringing the image to %s\n", m.address)
+			err = b.upload(ctx, m)
+		}
+		if err == nil && info.Name != "" && !info.ReadOnly {
+			err = fmt.Errorf("volume %s is no image, but can be written: delete or rename it", b.name)
+		}
+		if err != nil {
+			return fmt.Errorf("image at storage monitor %s: %w", m.address, err)
+		}
+	}
+	return nil
+}
+
+// upload fills a volume of another name and takes the base from it, which so is
+// there whole or not at all.
+func (b *base) upload(ctx context.Context, m monitorClient) (err error) {
+	f, err := os.Open(b.path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	id := newVolumeID()
+	upload := fmt.Sprintf("upload/%016x", uint64(id))
+	if _, err := m.CreateVolume(ctx, id, upload, uint64(b.bytes)); err != nil {
+		return err
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), baseTimeout)
+		defer cancel()
+		err = errors.Join(err, m.DeleteVolume(ctx, upload))
+	}()
+	if err := fillVolume(ctx, m.address, upload, f, b.bytes); err != nil {
+		return err
+	}
+	_, err = m.SnapshotVolume(ctx, upload, b.id, b.name)
+	if remote.KindOf(err) == remote.VolumeExists {
+		return nil // another vNode was faster, with the same content
+	}
+	return err
+}
+
+func fillVolume(ctx context.Context, address, name string, src io.ReaderAt, bytes int64) error {
+	v, err := blockclient.Open(ctx, blockclient.Config{Monitors: []string{address}, Name: name})
+	if err != nil {
+		return err
+	}
+	return errors.Join(v.Fill(ctx, src, bytes), v.Close())
+}
+
+// clone makes a volume of the base that a guest can write, at every monitor. What it
+// returns last deletes it.
+func (b *base) clone(ctx context.Context) (name string, remove func() error, err error) {
+	id := newVolumeID()
+	name = fmt.Sprintf("root/%016x", uint64(id))
+	var made []monitorClient
+	remove = func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), baseTimeout)
+		defer cancel()
+		var errs []error
+		for _, m := range made {
+			errs = append(errs, m.DeleteVolume(ctx, name))
+		}
+		return errors.Join(errs...)
+	}
+	for _, m := range b.monitors {
+		if _, err := m.CloneVolume(ctx, b.name, id, name); err != nil {
+			return "", nil, errors.Join(err, remove())
+		}
+		made = append(made, m)
+	}
+	return name, remove, nil
+}
+
+// openRootVolume makes the image's root the first volume: the base itself where
+// its file system can't be written or is not to be, and otherwise a clone that goes with the guest.
+func (n *vnode) openRootVolume(ctx context.Context, s *store.Store, i store.Image) error {
+	b, err := openBase(s, i, n.o.storage)
+	if err != nil {
+		return err
+	}
+	n.onClose(b.Close)
+	if err := b.bring(ctx); err != nil {
+		return err
+	}
+	v := volumeOption{name: b.name, readOnly: true, serial: rootSerial}
+	if i.Writable() && !n.o.image.readOnly {
+		name, remove, err := b.clone(ctx)
+		if err != nil {
+			return fmt.Errorf("root for the guest at the storage monitors: %w", err)
+		}
+		n.onClose(remove)
+		v.name, v.readOnly, n.o.overlay = name, false, false
+	}
+	n.o.volumes = append([]volumeOption{v}, n.o.volumes...)
+	return nil
+}
