@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -90,24 +91,47 @@ func (h *hostLink) stopRequests() {
 
 var errNoPort = errors.New("no virtio console has such a port")
 
-// openPort opens the virtio-console port of the name. The host tells the names
-// after the driver has asked, so they may be a moment late.
+// openPort opens the virtio-console port of the name. The driver, once it is
+// there, asks the host for ports, so they may be a moment late.
 func openPort(name string) (*os.File, error) {
-	deadline := time.Now().Add(portWait)
-	for {
-		if path := portPath(name); path != "" {
-			return os.OpenFile(path, os.O_RDWR, 0)
-		}
-		if !multiportConsole() || time.Now().After(deadline) {
-			return nil, fmt.Errorf("%s: %w", name, errNoPort)
-		}
-		time.Sleep(portsPoll)
+	if path := awaitPort(name, multiportConsole); path != "" {
+		return os.OpenFile(path, os.O_RDWR, 0)
 	}
+	return nil, fmt.Errorf("%s: %w", name, errNoPort)
+}
+
+// awaitPort is portPath, waiting while more ports may come.
+func awaitPort(name string, more func() bool) string {
+	for deadline := time.Now().Add(portWait); ; time.Sleep(portsPoll) {
+		// Asked for before looking, as the last may come in between.
+		wait := more() && time.Now().Before(deadline)
+		if path := portPath(name); path != "" || !wait {
+			return path
+		}
+	}
+}
+
+// namesToCome tells whether a port is there that the host has not named yet. A
+// host announces all ports before it names the first, so once one has its name
+// no other is missing here.
+func namesToCome() bool { return unnamedPort(portsDir) }
+
+const portsDir = "/sys/class/virtio-ports"
+
+func unnamedPort(dir string) bool {
+	ports, err := filepath.Glob(dir + "/*")
+	if err != nil {
+		return false // the pattern is right
+	}
+	return slices.ContainsFunc(ports, func(p string) bool {
+		_, err := os.Stat(p + "/name")
+		return err != nil
+	})
 }
 
 // portPath is the device of the named port, empty if there is none yet.
 func portPath(name string) string {
-	files, err := filepath.Glob("/sys/class/virtio-ports/*/name")
+	files, err := filepath.Glob(portsDir + "/*/name")
 	if err != nil {
 		return "" // the pattern is right
 	}

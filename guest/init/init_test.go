@@ -144,3 +144,32 @@ func TestDeleteWithin(t *testing.T) {
 		t.Errorf("went through a link: %v", err)
 	}
 }
+
+// The host names one port after the other; none is given up before all have
+// their names.
+func TestUnnamedPort(t *testing.T) {
+	dir := t.TempDir()
+	if unnamedPort(dir) {
+		t.Error("no port, and one without a name")
+	}
+	for _, port := range []string{"vport0p0", "vport0p1"} {
+		if err := os.Mkdir(filepath.Join(dir, port), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, port := range []string{"vport0p1", "vport0p0"} {
+		if !unnamedPort(dir) {
+			t.Errorf("%s has no name, and is not waited for", port)
+		}
+		if err := os.WriteFile(filepath.Join(dir, port, "name"), []byte("x\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if unnamedPort(dir) {
+		t.Error("all have names")
+	}
+	looks := 0
+	if got := awaitPort("no such port", func() bool { looks++; return looks < 5 }); got != "" || looks != 5 {
+		t.Errorf("found %q after %d looks, want none after 5", got, looks)
+	}
+}

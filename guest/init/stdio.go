@@ -95,7 +95,7 @@ func openPorts(c cmdline.Command, who account) (*streams, error) {
 		name string
 		flag int
 	}{{cmdline.StdinPort, unix.O_RDONLY}, {cmdline.StdoutPort, unix.O_WRONLY}, {cmdline.StderrPort, unix.O_WRONLY}} {
-		path := portPath(p.name)
+		path := awaitPort(p.name, namesToCome)
 		if path == "" {
 			path = consoleDevice()
 		}
