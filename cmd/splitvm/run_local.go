@@ -11,6 +11,7 @@ import (
 	"splitvm/guest/boot"
 	"splitvm/guest/init/report"
 	"splitvm/guest/layout"
+	"splitvm/remote/threads"
 	"splitvm/vmm/kvm"
 	"splitvm/vmm/memory"
 	"splitvm/vmm/pc"
@@ -47,6 +48,10 @@ func run(ctx context.Context, o options) (status int, err error) {
 	defer stop()
 	if n.far != nil {
 		go n.far.guard(n.machine.VM)
+	}
+	// A vCPU is in KVM_RUN most of the time, and a disk's queue waits for it.
+	if err := threads.Block(o.vcpus * (1 + len(o.disks))); err != nil {
+		n.log.Debug("the runtime's timers stay exact, at the cost of some CPU time", "err", err)
 	}
 	outcome := n.machine.Run(running)
 	n.io.hurry(ctx)

@@ -1,5 +1,5 @@
 // Package threads makes Go's runtime fit for a process whose threads are in
-// blocking system calls most of the time: a pager, a memory monitor.
+// blocking system calls most of the time: a pager, a memory monitor, a VMM.
 //
 // What it isn't: where threads run (the kernel decides), nor their number.
 //
