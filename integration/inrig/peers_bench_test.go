@@ -193,7 +193,7 @@ func fioInitrd(b *testing.B) (initrd, line string) {
 func fioScript() string {
 	var s strings.Builder
 	for _, j := range fioJobs {
-		fmt.Fprintf(&s, "fio --name=%s --filename=/dev/vdb --rw=%s --bs=%s --iodepth=%d --ioengine=libaio --direct=1 --time_based --runtime=4 --ramp_time=1 "+
+		fmt.Fprintf(&s, "fio --name=%s --filename=/dev/vdb --rw=%s --bs=%s --iodepth=%d --ioengine=libaio --direct=1 --time_based --runtime=3 --ramp_time=1 "+
 			"--norandommap --output-format=json | tr -d '\\n'; echo\n", j.name, j.rw, j.bs, j.depth)
 	}
 	return s.String()

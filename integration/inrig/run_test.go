@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +16,12 @@ import (
 // splitvmRun runs `splitvm run` to its end: its output, and exit status.
 func splitvmRun(t testing.TB, kernel, image string, flags []string, command ...string) (stdout, stderr string, status int) {
 	t.Helper()
+	return splitvmRunOn(t, strings.NewReader("to the guest\n"), kernel, image, flags, command...)
+}
+
+// splitvmRunOn is splitvmRun with a standard input; nil is one at its end.
+func splitvmRunOn(t testing.TB, stdin io.Reader, kernel, image string, flags []string, command ...string) (stdout, stderr string, status int) {
+	t.Helper()
 	dirs, err := filepath.Glob("/kernels/" + kernel + "/lib/modules/*")
 	if err != nil || len(dirs) != 1 {
 		t.Fatalf("modules of %s: %v, %v", kernel, dirs, err)
@@ -24,7 +31,7 @@ func splitvmRun(t testing.TB, kernel, image string, flags []string, command ...s
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "splitvm", append(append(args, "--"), command...)...)
 	var out, errs bytes.Buffer
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader("to the guest\n"), &out, &errs
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, &out, &errs
 	err = cmd.Run()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) || ctx.Err() != nil {
@@ -62,6 +69,22 @@ func TestRun(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestRunWithoutInput runs commands whose standard input is at its end before
+// the guest has a driver for it. One reads it, one does not.
+func TestRunWithoutInput(t *testing.T) {
+	needRig(t)
+	for _, kernel := range kernels {
+		t.Run(kernel, func(t *testing.T) {
+			out, errs, status := splitvmRunOn(t, nil, kernel, "bzImage", []string{"--local", "--disk", rootDisk(t, "root.ext4"), "--cpus", "2"},
+				"/bin/sh", "-c", `echo first && cat && echo "read: $(wc -c)" && sync`)
+			if want := "first\nread: 0\n"; out != want || errs != "" || status != 0 {
+				t.Errorf("status %d, output %q, stderr %q; want 0, %q and nothing", status, out, errs, want)
+			}
+			leftBehind(t)
+		})
 	}
 }
 

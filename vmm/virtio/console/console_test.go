@@ -179,6 +179,31 @@ func TestCloseInput(t *testing.T) {
 	}
 }
 
+// The standard input of a guest's command may be at its end before the guest
+// has a driver: that port is never open at the host's end, the others are.
+func TestInputEndedBeforeDriver(t *testing.T) {
+	w, r := pipe(t)
+	d := newDevice(t, Config{Ports: []Port{{Name: "in"}, {Name: "out", Output: w}}})
+	d.CloseInput(0)
+	g := boot(t, d, virtiotest.Options{}, 0)
+	g.say(0xffffffff, eventDeviceReady, 1)
+	g.hear(2)
+	g.say(0, eventPortReady, 1)
+	g.say(1, eventPortReady, 1)
+	want := []string{`port 0 event 7 value 1 "in"`, `port 1 event 7 value 1 "out"`, `port 1 event 6 value 1 ""`}
+	if diff := cmp.Diff(want, g.hear(3)); diff != "" {
+		t.Error(diff)
+	}
+	g.say(0, eventPortOpen, 1)
+	g.queues[5].send([]byte("out")) // after two for port 0 and two of control
+	if got := readN(t, r, 3); got != "out" {
+		t.Errorf("host read %q", got)
+	}
+	if err := d.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 func readN(t *testing.T, r io.Reader, n int) string {
 	t.Helper()
 	p := make([]byte, n)
