@@ -202,7 +202,7 @@ func (g *guestIO) start(ctx context.Context, m *pc.Machine, withParent bool) (co
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	go g.term.pump(g.input(), g.closeInput, cancel)
 	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGWINCH)
+	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGWINCH, unix.SIGCONT)
 	if withParent {
 		go watchParent(func() { cancel(errors.New("the parent process died")) })
 	}
@@ -258,11 +258,13 @@ func (s signalled) Error() string { return "ended by signal " + unix.Signal(s).S
 // signal hands a signal to the command, once; the second, or one before the
 // command runs, ends the guest.
 func (g *guestIO) signal(s unix.Signal, cancel context.CancelCauseFunc) {
-	if s == unix.SIGWINCH {
-		if g.screen != nil {
-			cols, rows := g.term.size()
-			g.screen.Resize(uint16(cols), uint16(rows))
-		}
+	switch s {
+	case unix.SIGWINCH:
+		g.resized()
+		return
+	case unix.SIGCONT:
+		g.term.resume()
+		g.resized()
 		return
 	}
 	g.mu.Lock()
@@ -277,6 +279,14 @@ func (g *guestIO) signal(s unix.Signal, cancel context.CancelCauseFunc) {
 		g.term.say(fmt.Sprintf("splitvm: %v goes to the command; once more ends the guest", s))
 	}
 	go g.streams.Input(statusPort).Write(report.EncodeRequest(uint8(s)))
+}
+
+// resized tells the guest's console the window's size.
+func (g *guestIO) resized() {
+	if g.screen != nil {
+		cols, rows := g.term.size()
+		g.screen.Resize(uint16(cols), uint16(rows))
+	}
 }
 
 // status says how the guest's end becomes splitvm's exit status.

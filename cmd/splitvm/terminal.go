@@ -42,6 +42,18 @@ func openTerminal(in, out *os.File) (*terminal, error) {
 	return t, nil
 }
 
+// resume makes the terminal raw again after a stop, in which a shell gave it
+// back. One that is not ours now is left alone: it would stop us once more.
+func (t *terminal) resume() {
+	fd := int(t.in.Fd())
+	if !t.interactive() {
+		return
+	}
+	if group, err := unix.IoctlGetInt(fd, unix.TIOCGPGRP); err == nil && group == unix.Getpgrp() {
+		term.MakeRaw(fd)
+	}
+}
+
 // say writes lines for the user, whatever the terminal's mode.
 func (t *terminal) say(lines string) {
 	lines += "\n"

@@ -137,6 +137,35 @@ func TestKeysGoToTheGuest(t *testing.T) {
 	p.ended(125)
 }
 
+// A stopped splitvm, whose shell has taken the terminal back, makes it raw again
+// when it goes on.
+func TestStopAndContinue(t *testing.T) {
+	p := sit(t, nil)
+	raw, err := pty.Modes(p.slave)
+	must(t, err)
+	must(t, p.cmd.Process.Signal(unix.SIGSTOP))
+	var info unix.Siginfo
+	must(t, unix.Waitid(unix.P_PID, p.cmd.Process.Pid, &info, unix.WSTOPPED|unix.WNOWAIT, nil))
+	must(t, pty.SetModes(p.slave, p.before))
+	must(t, pty.Resize(p.master, 90, 20))
+	must(t, p.cmd.Process.Signal(unix.SIGCONT))
+	p.expect(sizeMessage(90, 20))
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		now, err := pty.Modes(p.slave)
+		must(t, err)
+		if now == raw {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the terminal is %+v, want %+v", now, raw)
+		}
+	}
+	p.types("a\x03")
+	p.expect("A#")
+	p.types("\x01x")
+	p.ended(125)
+}
+
 // However the guest ends, the terminal is as it was, and the exit status says
 // what happened.
 func TestTerminalIsGivenBack(t *testing.T) {

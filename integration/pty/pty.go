@@ -70,6 +70,15 @@ func Modes(side *os.File) (t unix.Termios, err error) {
 	return t, err
 }
 
+// SetModes changes them.
+func SetModes(side *os.File, t unix.Termios) (err error) {
+	ctlErr := control(side, func(fd int) { err = unix.IoctlSetTermios(fd, unix.TCSETS, &t) })
+	if ctlErr != nil {
+		return ctlErr
+	}
+	return err
+}
+
 // control keeps the descriptor in non-blocking mode, so that deadlines work.
 func control(f *os.File, do func(fd int)) error {
 	raw, err := f.SyscallConn()
