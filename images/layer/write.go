@@ -59,20 +59,6 @@ func (t *Tree) ensure(name string, i *inode, mode int64) {
 	}
 }
 
-// Size returns the bytes of all files that the tree holds, each once, and how
-// many names there are.
-func (t *Tree) Size() (bytes int64, names int) {
-	seen := map[*inode]bool{}
-	t.each(func(_ string, n *node) {
-		names++
-		if n.inode.kind == tar.TypeReg && !seen[n.inode] {
-			seen[n.inode] = true
-			bytes += n.inode.size
-		}
-	})
-	return bytes, names
-}
-
 // each calls f for every name, a directory's before those in it, in order.
 func (t *Tree) each(f func(name string, n *node)) { eachOf(t.root, "", f) }
 

@@ -10,8 +10,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
 // partialLife is how long what was fetched of a layer is kept for who fetches
@@ -150,19 +148,4 @@ func (s *Store) keep(sub string, e fs.DirEntry) bool {
 		l.Close()
 	}
 	return false
-}
-
-// Shared returns how many other images have each of the layers.
-func (s *Store) Shared() (map[v1.Hash]int, error) {
-	list, err := s.List()
-	if err != nil {
-		return nil, err
-	}
-	count := map[v1.Hash]int{}
-	for _, i := range list {
-		for _, l := range i.Layers {
-			count[l]++
-		}
-	}
-	return count, nil
 }
