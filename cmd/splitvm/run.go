@@ -39,6 +39,10 @@ Examples:
    splitvm run --local --kernel /boot/vmlinuz-6.12-cloud-amd64 \
        --modules /lib/modules/6.12-cloud-amd64 --disk root.ext4 --mem 2G --cpus 2 -- uname -a
 
+   # an image's own command, and another one in it
+   splitvm run debian:bookworm-slim
+   splitvm run --user nobody --env LANG=C --read-only debian:bookworm-slim -- ls -l /
+
    # a shell, nothing but the initramfs
    splitvm run --local --kernel vmlinuz --modules /lib/modules/VERSION -- /bin/sh
 
