@@ -138,9 +138,15 @@ func mountAdvice(err error) string {
 	return ""
 }
 
-// mountOverlay mounts on the directory the disk, read-only, with a tmpfs over it.
-func mountOverlay(r cmdline.Root, d disk, l *loader, dir string) error {
-	l.loadFor("fs-overlay")
+// mountUpper mounts on overlayDir what takes the writes.
+func mountUpper(r cmdline.Root, l *loader) error {
+	if r.OverlayDevice.Kind != cmdline.NoDevice {
+		d, err := waitForDisk(r.OverlayDevice, cmdline.DefaultRootWait)
+		if err != nil {
+			return fmt.Errorf("the overlay's disk: %w", err)
+		}
+		return mountDisk(cmdline.Root{}, d, l, overlayDir)
+	}
 	options := "mode=0755"
 	if r.OverlaySize != "" {
 		options += ",size=" + r.OverlaySize
@@ -150,6 +156,16 @@ func mountOverlay(r cmdline.Root, d disk, l *loader, dir string) error {
 	}
 	if err := unix.Mount("tmpfs", overlayDir, "tmpfs", 0, options); err != nil {
 		return fmt.Errorf("mount the overlay's tmpfs (%s): %w", options, err)
+	}
+	return nil
+}
+
+// mountOverlay mounts on the directory the disk, read-only, with a tmpfs or another
+// disk over it.
+func mountOverlay(r cmdline.Root, d disk, l *loader, dir string) error {
+	l.loadFor("fs-overlay")
+	if err := mountUpper(r, l); err != nil {
+		return err
 	}
 	for _, sub := range []string{overlayUp, overlayWork, dir} {
 		if err := os.MkdirAll(sub, 0o755); err != nil {

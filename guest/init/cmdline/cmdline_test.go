@@ -32,7 +32,8 @@ var configs = map[string]Config{
 		Device: Device{ByPath, "/dev/vda1"}, FSType: "ext4", Flags: "noatime,errors=panic", ReadOnly: true, Wait: 7 * time.Second}},
 	`root="LABEL=my root" splitvm.overlay=tmpfs:64m splitvm.hostname=a`: {Hostname: "a",
 		Root: Root{Device: Device{ByLabel, "my root"}, Overlay: true, OverlaySize: "64m"}},
-	"root=SERIAL=disk-0 splitvm.overlay=tmpfs": {Root: Root{Device: Device{BySerial, "disk-0"}, Overlay: true}},
+	"root=/dev/vda splitvm.overlay=SERIAL=upper": {Root: Root{Device: Device{ByPath, "/dev/vda"}, Overlay: true, OverlayDevice: Device{BySerial, "upper"}}},
+	"root=SERIAL=disk-0 splitvm.overlay=tmpfs":   {Root: Root{Device: Device{BySerial, "disk-0"}, Overlay: true}},
 	"root=/dev/vda splitvm.mount=SERIAL=data,/srv/data splitvm.mount=/dev/vdc,/mnt,type=xfs,ro": {
 		Root:   Root{Device: Device{ByPath, "/dev/vda"}},
 		Mounts: []Mount{{Device: Device{BySerial, "data"}, Path: "/srv/data"}, {Device: Device{ByPath, "/dev/vdc"}, Path: "/mnt", FSType: "xfs", ReadOnly: true}}},

@@ -46,7 +46,10 @@ type Root struct {
 	Flags    string        // options of the file system, comma-separated
 	ReadOnly bool          // mount it read-only even where the disk is writable
 	Wait     time.Duration // for the device to appear, in whole seconds; 0: DefaultRootWait
-	Overlay  bool          // lay a tmpfs over it
+	Overlay  bool          // lay a tmpfs over it, or what OverlayDevice has
+	// OverlayDevice is a disk with a file system that takes the writes instead of a
+	// tmpfs; the zero Device: none.
+	OverlayDevice Device
 	// OverlaySize is the tmpfs's size in tmpfs's own terms, such as 64m; empty
 	// for its default, half of the RAM.
 	OverlaySize string

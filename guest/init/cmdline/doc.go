@@ -16,6 +16,7 @@
 //	splitvm.overlay=tmpfs[:SIZE]
 //	                     writes go to a tmpfs laid over the root, and are lost at
 //	                     the end; SIZE is tmpfs's, 50% unless given
+//	splitvm.overlay=DEV  writes go to the file system of a disk, DEV as of root=
 //	splitvm.mount=DEV,PATH[,type=T][,ro]
 //	                     a further file system, DEV as of root=; may be given several
 //	                     times
@@ -47,5 +48,5 @@ const (
 	MaxCommandBytes = 1 << 20        // of that JSON
 	DefaultInit     = "/sbin/init"   // process 1 of a root that is booted without a Command
 	DefaultRootWait = 30 * time.Second
-	overlayTmpfs    = "tmpfs" // the one kind of overlay
+	overlayTmpfs    = "tmpfs" // the kind of overlay that is no device
 )

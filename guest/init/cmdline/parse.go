@@ -78,13 +78,23 @@ func (r *Root) take(name, value string) (err error) {
 	case wordRootWait:
 		return r.takeWait(value)
 	case wordOverlay:
-		kind, size, _ := strings.Cut(value, ":")
-		if kind != overlayTmpfs || strings.Contains(size, ",") {
-			return fmt.Errorf("%s=%s: give tmpfs or tmpfs:SIZE", wordOverlay, value)
-		}
-		r.Overlay, r.OverlaySize = true, size
+		return r.takeOverlay(value)
 	}
 	return err
+}
+
+func (r *Root) takeOverlay(value string) error {
+	kind, size, _ := strings.Cut(value, ":")
+	d, err := ParseDevice(value)
+	switch {
+	case kind == overlayTmpfs && !strings.Contains(size, ","):
+		r.Overlay, r.OverlaySize, r.OverlayDevice = true, size, Device{}
+	case err == nil && d.Kind != NoDevice:
+		r.Overlay, r.OverlaySize, r.OverlayDevice = true, "", d
+	default:
+		return fmt.Errorf("%s=%s: give tmpfs, tmpfs:SIZE or a device as of root=", wordOverlay, value)
+	}
+	return nil
 }
 
 func (r *Root) takeWait(value string) error {

@@ -76,6 +76,9 @@ func (r Root) words() ([]string, error) {
 		if r.OverlaySize != "" {
 			w += ":" + r.OverlaySize
 		}
+		if r.OverlayDevice.Kind != NoDevice {
+			w = wordOverlay + "=" + r.OverlayDevice.String()
+		}
 		words = append(words, w)
 	}
 	return words, nil
