@@ -175,6 +175,11 @@ func optionsOf(c *cli.Command) (options, error) {
 
 // parse reads the flags that have a form of their own.
 func (o *options) parse(c *cli.Command) (err error) {
+	if s := c.String("root-size"); s != "" {
+		if o.image.rootSize, err = parseSize(s); err != nil {
+			return err
+		}
+	}
 	for name, size := range map[string]*uint64{"excache": &o.remote.excache, "mem": &o.memory} {
 		if *size, err = parseSize(c.String(name)); err != nil {
 			return err

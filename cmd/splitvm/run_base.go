@@ -114,23 +114,10 @@ func fillVolume(ctx context.Context, address, name string, src io.ReaderAt, byte
 func (b *base) clone(ctx context.Context) (name string, remove func() error, err error) {
 	id := newVolumeID()
 	name = fmt.Sprintf("root/%016x", uint64(id))
-	var made []monitorClient
-	remove = func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), baseTimeout)
-		defer cancel()
-		var errs []error
-		for _, m := range made {
-			errs = append(errs, m.DeleteVolume(ctx, name))
-		}
-		return errors.Join(errs...)
-	}
-	for _, m := range b.monitors {
-		if _, err := m.CloneVolume(ctx, b.name, id, name); err != nil {
-			return "", nil, errors.Join(err, remove())
-		}
-		made = append(made, m)
-	}
-	return name, remove, nil
+	remove, err = makeEverywhere(b.monitors, name, func(m monitorClient) (remote.VolumeInfo, error) {
+		return m.CloneVolume(ctx, b.name, id, name)
+	})
+	return name, remove, err
 }
 
 // openRootVolume makes the image's root the first volume: the base itself where

@@ -128,7 +128,7 @@ func (n *vnode) guestConfig() cmdline.Config {
 	c := cmdline.Config{Debug: n.o.verbose, Mounts: n.mounts()}
 	if n.o.image.name != "" {
 		c.Hostname = n.o.name
-		c.Root = cmdline.Root{Device: cmdline.Device{Kind: cmdline.BySerial, Name: rootSerial}, ReadOnly: n.o.image.readOnly, Overlay: n.o.overlay}
+		c.Root = cmdline.Root{Device: cmdline.Device{Kind: cmdline.BySerial, Name: rootSerial}, ReadOnly: n.o.image.readOnly, Overlay: n.o.overlay, OverlayDevice: n.upper}
 	} else if len(n.o.disks)+len(n.o.volumes) > 0 {
 		c.Root = cmdline.Root{Device: cmdline.Device{Kind: cmdline.ByPath, Name: "/dev/vda"}, ReadOnly: n.rootReadOnly(), Overlay: n.o.overlay}
 	}

@@ -20,12 +20,15 @@ type imageOptions struct {
 	store      string
 	entrypoint *string // nil: the image's
 	readOnly   bool
+	rootSize   uint64 // of the disk that takes what the guest writes to its root; 0: it goes into memory
 }
 
 func imageRunFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "entrypoint", Usage: "`PROGRAM` to run instead of the image's entry point; its own command is not used then"},
 		&cli.BoolFlag{Name: "read-only", Usage: "the guest can't write to its root; otherwise it writes into memory, and that is gone at its end"},
+		&cli.StringFlag{Name: "root-size", Validator: sizeFlag,
+			Usage: "what the guest writes to its root goes to a disk of `SIZE`, at the storage monitors if there are any, instead of into memory; it is gone at the guest's end all the same"},
 		storeFlag(),
 	}
 }
@@ -82,10 +85,14 @@ func (n *vnode) openImage(ctx context.Context) error {
 	}
 	n.o.overlay = !n.o.image.readOnly
 	if len(n.o.storage) > 0 {
-		return n.openRootVolume(ctx, s, i)
+		err = n.openRootVolume(ctx, s, i)
+	} else {
+		n.o.disks = append([]diskOption{{path: s.RootPath(i), readOnly: true, serial: rootSerial}}, n.o.disks...)
 	}
-	n.o.disks = append([]diskOption{{path: s.RootPath(i), readOnly: true, serial: rootSerial}}, n.o.disks...)
-	return nil
+	if err == nil && n.o.overlay && n.o.image.rootSize > 0 {
+		err = n.openUpper(ctx, s)
+	}
+	return err
 }
 
 // rootSerial is the serial number of the disk that has an image's root, wherever

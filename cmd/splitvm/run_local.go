@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 
 	"splitvm/guest/boot"
+	"splitvm/guest/init/cmdline"
 	"splitvm/guest/init/report"
 	"splitvm/guest/layout"
 	"splitvm/remote/threads"
@@ -31,8 +32,9 @@ type vnode struct {
 	devices []virtio.Device
 	io      *guestIO
 	machine *pc.Machine
-	far     *farMemory // nil: the memory is local
-	slow    string     // how the host's KVM emulates ring 0; empty if it doesn't
+	far     *farMemory     // nil: the memory is local
+	slow    string         // how the host's KVM emulates ring 0; empty if it doesn't
+	upper   cmdline.Device // of what takes the writes to an image's root; zero: memory does
 	closers []func() error
 }
 

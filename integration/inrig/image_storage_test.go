@@ -61,6 +61,8 @@ func TestImageAtStorageMonitors(t *testing.T) {
 		"echo kept >/srv/data/file; echo mine >/own; grep -q splitvm-root /proc/cmdline && stat -f -c %T /srv/data >/dev/null && echo mounted")...)
 	h.expect(0, "kept\ngone\n", with("--volume", "data:/srv/data,ro", h.name("busybox"), "--", "sh", "-c",
 		"cat /srv/data/file; cat /own 2>/dev/null || echo gone")...)
+	h.expect(0, "33554432\n", with("--root-size", "256M", h.name("busybox"), "--", "sh", "-c",
+		"cat /dev/zero | head -c 33554432 >/big && sync && stat -c %s /big")...)
 	h.expectBases(first, second)
 
 	disk := filepath.Join(t.TempDir(), "tree.ext4")

@@ -127,7 +127,8 @@ func TestImage(t *testing.T) {
 		h.expect(3, "busybox\n0\n/\n", h.name("busybox"))
 		h.expect(0, "127.0.0.1\tlocalhost\nvn\nwritten\n", "--name", "vn", h.name("busybox"), "--", "sh", "-c",
 			"head -n 1 /etc/hosts; hostname; echo written >/new && cat /new")
-		h.expect(126, "", h.name("busybox"), "--", "/etc/passwd")
+		h.expect(0, "ext4\n", "--root-size", "128M", h.name("busybox"), "--", "sh", "-c",
+			"head -c 1000000 /dev/zero >/some && sync && grep -q SERIAL=splitvm-upper /proc/cmdline && echo ext4")
 		h.expect(127, "", h.name("busybox"), "--", "nothing")
 	})
 	t.Run("alpine", func(t *testing.T) {
