@@ -22,6 +22,7 @@ monitors, each gets a replica.
 Examples:
    splitvm volume create --storage-monitor 10.0.0.9:7080,10.0.0.10:7080 db 20G
    splitvm volume create --storage-monitor 10.0.0.9:7080 --format ext4 data 5G
+   splitvm volume import --storage-monitor 10.0.0.9:7080 debian debian.raw
    splitvm volume ls --storage-monitor 10.0.0.9:7080 -o json
    splitvm volume snapshot --storage-monitor 10.0.0.9:7080 db db-monday
    splitvm volume clone --storage-monitor 10.0.0.9:7080 db-monday db-test`
@@ -34,6 +35,7 @@ func volumeCommand() *cli.Command {
 		Commands: []*cli.Command{
 			volumeVerb("create", "make an empty volume", "NAME SIZE", 2, createVolume,
 				&cli.StringFlag{Name: "format", Usage: "make a file system on it, `ext4`, so that guests can mount it", Validator: volumeFormat}),
+			volumeVerb("import", "make a volume of a raw disk image", "NAME FILE", 2, importVolume),
 			volumeVerb("ls", "list volumes", "", 0, listVolumes),
 			volumeVerb("inspect", "describe a volume", "NAME", 1, inspectVolume),
 			volumeVerb("resize", "change a volume's size; what is cut off is lost", "NAME SIZE", 2, resizeVolume),
@@ -45,7 +47,7 @@ func volumeCommand() *cli.Command {
 	}
 }
 
-// volumeTimeout bounds a command at one monitor, but for scrub.
+// volumeTimeout bounds a command, but for those that go through all of a volume.
 const volumeTimeout = 30 * time.Second
 
 // atMonitors is what a verb does at each monitor.
@@ -65,7 +67,7 @@ func volumeVerb(name, usage, args string, n int, do atMonitors, more ...cli.Flag
 			if c.Args().Len() != n {
 				return &exitError{exitUsage, fmt.Errorf("volume %s: give %s (see `splitvm volume %s --help`)", name, orNothing(args), name)}
 			}
-			if name != "scrub" {
+			if name != "scrub" && name != "import" {
 				var cancel context.CancelFunc
 				ctx, cancel = context.WithTimeout(ctx, volumeTimeout)
 				defer cancel()

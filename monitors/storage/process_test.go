@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"testing"
@@ -18,12 +19,15 @@ import (
 	"splitvm/remote/blockwire"
 )
 
-const processEnv = "SPLITVM_STORAGE_TEST_MONITOR"
+const (
+	processEnv = "SPLITVM_STORAGE_TEST_MONITOR"
+	listenEnv  = "SPLITVM_STORAGE_TEST_LISTEN"
+)
 
 // TestMain is also a monitor in a process of its own, to be killed.
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(processEnv); dir != "" {
-		err := Run(context.Background(), Config{Listen: []string{"unix:" + dir + "/sock"}, Data: dir + "/data"})
+		err := Run(context.Background(), Config{Listen: []string{os.Getenv(listenEnv)}, Data: dir})
 		fmt.Fprintln(os.Stderr, "monitor:", err)
 		os.Exit(1)
 	}
@@ -32,25 +36,30 @@ func TestMain(m *testing.M) {
 
 // process is a monitor that can be killed.
 type process struct {
-	t   testing.TB
-	dir string
-	cmd *exec.Cmd
+	t      testing.TB
+	dir    string
+	listen string
+	cmd    *exec.Cmd
 }
 
 func newProcess(t testing.TB) *process {
-	p := &process{t: t, dir: t.TempDir()}
+	return newProcessAt(t, "unix:"+filepath.Join(t.TempDir(), "sock"))
+}
+
+func newProcessAt(t testing.TB, listen string) *process {
+	p := &process{t: t, dir: t.TempDir(), listen: listen}
 	p.start()
 	t.Cleanup(p.kill)
 	return p
 }
 
-func (p *process) address() string { return "unix:" + p.dir + "/sock" }
+func (p *process) address() string { return p.listen }
 
 // start starts the monitor and waits until it answers.
 func (p *process) start() {
 	p.t.Helper()
 	p.cmd = exec.Command(os.Args[0])
-	p.cmd.Env = append(os.Environ(), processEnv+"="+p.dir)
+	p.cmd.Env = append(os.Environ(), processEnv+"="+p.dir, listenEnv+"="+p.listen)
 	if testing.Verbose() {
 		p.cmd.Stderr = os.Stderr
 	}

@@ -32,9 +32,10 @@ func (r *replica) answer(s *wire.Stream) error {
 		v.mu.Lock()
 	}
 	r.land(p)
-	done := v.complete(nil, r, p, h)
+	r.done = v.complete(r.done[:0], r, p, h)
+	r.corked = true
 	v.mu.Unlock()
-	call(done)
+	call(r.done)
 	v.drain() // there is a slot now, or a held request goes on
 	return nil
 }

@@ -119,7 +119,7 @@ func (r *replica) greet(conn transport.Conn, opened *blockwire.Opened) (*wire.St
 			return nil, err
 		}
 	}
-	s := wire.NewStream(conn, wire.StreamConfig{Limit: messageLimit})
+	s := wire.NewStream(conn, wire.StreamConfig{Limit: messageLimit, Dry: r.uncork})
 	s.SetAhead(wire.MinAhead) // a payload is received to where it goes, never copied
 	if err := s.Next(&r.head); err != nil {
 		return nil, err
@@ -159,9 +159,17 @@ func (r *replica) install(ctx context.Context, conn transport.Conn, o blockwire.
 	return nil
 }
 
+// corkFor is for how many answers in a row requests that are submitted meanwhile
+// wait, to be sent together.
+const corkFor = 16
+
 // receive takes answers from the stream until it fails.
 func (r *replica) receive(s *wire.Stream) error {
-	for {
+	for n := 1; ; n++ {
+		s.SetPending()
+		if n%corkFor == 0 {
+			r.uncork()
+		}
 		if err := s.Next(&r.head); err != nil {
 			return err
 		}
@@ -187,7 +195,7 @@ func (r *replica) takeDown() {
 		<-quiet
 		v.mu.Lock()
 	}
-	r.conn, r.since = nil, time.Now()
+	r.conn, r.since, r.corked = nil, time.Now(), false
 	var done []*Request
 	if r.state == joining {
 		r.state = away

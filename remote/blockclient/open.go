@@ -112,9 +112,10 @@ func (v *Volume) elect(members []*replica) {
 func (v *Volume) await(ctx context.Context) ([]*replica, error) {
 	for {
 		v.mu.Lock()
-		members, err := v.decide(false)
+		all := !slices.ContainsFunc(v.replicas, func(r *replica) bool { return r.conn == nil })
+		members, err := v.decide(all) // there is nobody to wait for
 		v.mu.Unlock()
-		if err == nil || remote.KindOf(err) == remote.Range {
+		if err == nil || all {
 			return members, err
 		}
 		select {

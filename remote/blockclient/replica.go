@@ -62,11 +62,13 @@ type replica struct {
 	stuck   partList         // failed here, done by others: until it is voted out
 	slots   [window]*part
 	idle    []uint32      // free slots, with the generation of their next use
+	corked  bool          // run sends what is queued when it has taken the answers that are there
 	sending bool          // somebody owns out
 	quiet   chan struct{} // closed by the sender that ends while cutting; made by who waits
 
 	out  sendBuffer  // of the sender
-	head wire.Header // of the receiver
+	head wire.Header // of the receiver, as is done
+	done []*Request
 }
 
 // sendBuffer is the messages of one send.

@@ -68,10 +68,20 @@ func (r *replica) blockingSend(conn transport.Conn) error {
 func (r *replica) begin() transport.Conn {
 	r.v.mu.Lock()
 	defer r.v.mu.Unlock()
-	if r.sending {
+	if r.sending || r.corked {
 		return nil
 	}
 	return r.load()
+}
+
+// uncork sends what has been queued while run was taking answers. It is called by
+// run before it waits.
+func (r *replica) uncork() error {
+	r.v.mu.Lock()
+	r.corked = false
+	r.v.mu.Unlock()
+	r.drain()
+	return nil
 }
 
 // next ends a send and begins another one; nil if there is nothing to send.
