@@ -74,15 +74,8 @@ func pipe(ctx context.Context, a Archive, args []string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var said bytes.Buffer
-	cmd := exec.CommandContext(ctx, path, args...)
-	cmd.Stdout, cmd.Stderr = &said, &said
-	// Without it the root's own time would be the present one, whatever -root-time says.
-	cmd.Env = append(os.Environ(), fmt.Sprintf("SOURCE_DATE_EPOCH=%d", max(0, a.Newest.Unix())))
-	in, err := cmd.StdinPipe()
+	cmd, in, err := startSquashfs(ctx, path, args, a, &said, os.Getuid() != 0)
 	if err != nil {
-		return err
-	}
-	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("mksquashfs: %w", err)
 	}
 	// Its input is closed only when all of it was written: half an archive would
@@ -102,6 +95,32 @@ func pipe(ctx context.Context, a Archive, args []string) error {
 		return werr
 	}
 	return nil
+}
+
+// startSquashfs starts mksquashfs, which takes time and owner of the root itself from
+// the clock and its own user, whatever -root-time and -root-uid say (4.5.1): it gets
+// another clock and, where the kernel lets users have one, a user namespace in which it is the
+// superuser.
+func startSquashfs(ctx context.Context, path string, args []string, a Archive, said io.Writer, asRoot bool) (*exec.Cmd, io.WriteCloser, error) {
+	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.Stdout, cmd.Stderr = said, said
+	cmd.Env = append(os.Environ(), fmt.Sprintf("SOURCE_DATE_EPOCH=%d", max(0, a.Newest.Unix())))
+	if asRoot {
+		cmd.SysProcAttr = &syscall.SysProcAttr{
+			Cloneflags:  syscall.CLONE_NEWUSER,
+			UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
+			GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
+		}
+	}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, nil, err
+	}
+	err = cmd.Start()
+	if err != nil && asRoot {
+		return startSquashfs(ctx, path, args, a, said, false)
+	}
+	return cmd, in, err
 }
 
 func syncFile(path string) error {
