@@ -173,8 +173,9 @@ func findImage(s *store.Store, name string) (store.Image, error) {
 func imageRemoveCommand() *cli.Command {
 	return &cli.Command{
 		Name: "rm", Aliases: []string{"remove"}, Usage: "remove images", ArgsUsage: "NAME|ID...",
-		Description: "An image that a guest is running on is not removed.",
-		Flags:       []cli.Flag{storeFlag()},
+		Description: `An image that a guest is running on is not removed. What of it is at storage
+monitors stays there: the volume image/DIGEST, with the root's digest as image inspect tells it.`,
+		Flags: []cli.Flag{storeFlag()},
 		Action: func(ctx context.Context, c *cli.Command) error {
 			if !c.Args().Present() {
 				return &exitError{exitUsage, errors.New("give the images to remove (see `splitvm image rm --help`)")}

@@ -39,6 +39,7 @@ func add(ctx context.Context, s *store.Store, image v1.Image, source string, ope
 		if err != nil {
 			return i, err
 		}
+		blob.Limit = o.Limits.Bytes
 		group.Go(func() error {
 			o.progress().Layer(blob.Digest, 0, blob.Size)
 			err := s.Fetch(gctx, blob, func(done int64) { o.progress().Layer(blob.Digest, done, blob.Size) })

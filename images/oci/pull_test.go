@@ -25,6 +25,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
+	"splitvm/images/layer"
 	"splitvm/images/store"
 )
 
@@ -302,6 +303,21 @@ func TestPullChecksDiffIDs(t *testing.T) {
 		t.Errorf("%v; want %v", err, store.ErrDigest)
 	}
 	if left := files(t, s, "layers", "partial", "images", "names", "roots"); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+// A layer that has little in it and is much: it is not looked at to its end.
+func TestPullBomb(t *testing.T) {
+	s := openStore(t)
+	host := serve(t, nil)
+	push(t, imageOf(t, map[string]string{"zeroes": strings.Repeat("\x00", 8<<20)}), host+"/bomb")
+	for _, limit := range []int64{1 << 20, 1000} { // of the archive, and of the compressed file
+		if _, err := Pull(t.Context(), s, host+"/bomb", Options{Limits: layer.Limits{Bytes: limit}}); !errors.Is(err, layer.ErrLimit) {
+			t.Errorf("limit %d: %v", limit, err)
+		}
+	}
+	if left := files(t, s, "layers", "partial", "roots", "names"); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"math"
 	"os"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -25,6 +26,7 @@ type Blob struct {
 	Digest v1.Hash // of the compressed file
 	Size   int64   // of the compressed file
 	DiffID v1.Hash // of the archive in it
+	Limit  int64   // bytes that file and archive may have; 0: any number
 	// Open opens the file from the offset on, or from its beginning; it says from
 	// where.
 	Open func(ctx context.Context, offset int64) (io.ReadCloser, int64, error)
@@ -60,6 +62,12 @@ func (s *Store) Fetch(ctx context.Context, b Blob, progress func(done int64)) er
 	if s.HasLayer(b.DiffID) {
 		return nil
 	}
+	if b.Limit == 0 {
+		b.Limit = math.MaxInt64 - 1
+	}
+	if b.Size > b.Limit {
+		return fmt.Errorf("layer %s: %d bytes: %w", b.Digest, b.Size, layer.ErrLimit)
+	}
 	path := s.path("partial", b.Digest.Hex)
 	l, err := lock(ctx, path, exclusive)
 	if err != nil {
@@ -72,12 +80,12 @@ func (s *Store) Fetch(ctx context.Context, b Blob, progress func(done int64)) er
 	d := &download{f: l.f, blob: b, progress: progress, hash: sha256.New()}
 	err = d.complete(ctx)
 	if err == nil {
-		err = s.checkArchive(ctx, l.f, b.DiffID)
+		err = s.checkArchive(ctx, l.f, b)
 	}
 	if err == nil {
 		err = errors.Join(l.f.Chmod(0o444), l.f.Sync())
 	}
-	if errors.Is(err, ErrDigest) {
+	if errors.Is(err, ErrDigest) || errors.Is(err, layer.ErrLimit) {
 		err = errors.Join(err, os.Remove(path))
 	}
 	if err != nil {
@@ -86,8 +94,9 @@ func (s *Store) Fetch(ctx context.Context, b Blob, progress func(done int64)) er
 	return rename(path, s.layerPath(b.DiffID))
 }
 
-// checkArchive checks that the archive in the compressed file f has the digest.
-func (s *Store) checkArchive(ctx context.Context, f *os.File, diffID v1.Hash) error {
+// checkArchive checks that the archive in the compressed file f is the one that b
+// tells of.
+func (s *Store) checkArchive(ctx context.Context, f *os.File, b Blob) error {
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
@@ -97,14 +106,16 @@ func (s *Store) checkArchive(ctx context.Context, f *os.File, diffID v1.Hash) er
 	}
 	defer r.Close()
 	h := sha256.New()
-	if _, err := io.Copy(h, &whileContext{ctx, r}); err != nil {
-		if ctx.Err() != nil {
-			return err
-		}
+	n, err := io.Copy(h, io.LimitReader(&whileContext{ctx, r}, b.Limit+1))
+	switch got := sum(h); {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil:
 		return fmt.Errorf("%w: %w", ErrDigest, err)
-	}
-	if got := sum(h); got != diffID {
-		return fmt.Errorf("its archive has %v, and the image's configuration says %v: %w", got, diffID, ErrDigest)
+	case n > b.Limit:
+		return fmt.Errorf("more than %d bytes are in it: %w", b.Limit, layer.ErrLimit)
+	case got != b.DiffID:
+		return fmt.Errorf("its archive has %v, and the image's configuration says %v: %w", got, b.DiffID, ErrDigest)
 	}
 	return nil
 }
