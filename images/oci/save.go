@@ -87,17 +87,8 @@ func importSave(ctx context.Context, s *store.Store, file string, o Options) (_ 
 		return i, err
 	}
 	i.Source, i.Added = file, time.Now().UTC().Truncate(time.Second)
-	layers, err := image.Layers()
-	if err != nil {
+	if err := addSaved(ctx, s, image, i.Layers, o); err != nil {
 		return i, err
-	}
-	if len(layers) != len(i.Layers) {
-		return i, fmt.Errorf("it has %d layers, and its configuration tells of %d", len(layers), len(i.Layers))
-	}
-	for n, l := range layers {
-		if err := addSaved(ctx, s, l, i.Layers[n], o); err != nil {
-			return i, err
-		}
 	}
 	return finish(ctx, s, i, o)
 }
@@ -146,14 +137,27 @@ func describeSaved(image v1.Image) (i store.Image, err error) {
 	return i, checkPlatform(config)
 }
 
-func addSaved(ctx context.Context, s *store.Store, l v1.Layer, diffID v1.Hash, o Options) error {
-	if s.HasLayer(diffID) {
-		return nil
-	}
-	r, err := l.Uncompressed()
+// addSaved adds the layers that have the digests, as far as they are not here.
+func addSaved(ctx context.Context, s *store.Store, image v1.Image, diffIDs []v1.Hash, o Options) error {
+	layers, err := image.Layers()
 	if err != nil {
 		return err
 	}
-	_, err = s.AddLayer(ctx, &atMost{r, o.Limits.Bytes}, diffID)
-	return errors.Join(err, r.Close())
+	if len(layers) != len(diffIDs) {
+		return fmt.Errorf("it has %d layers, and its configuration tells of %d", len(layers), len(diffIDs))
+	}
+	for n, l := range layers {
+		if s.HasLayer(diffIDs[n]) {
+			continue
+		}
+		r, err := l.Uncompressed()
+		if err != nil {
+			return err
+		}
+		_, err = s.AddLayer(ctx, &atMost{r, o.Limits.Bytes}, diffIDs[n])
+		if err := errors.Join(err, r.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -54,23 +54,29 @@ func (s *Store) AddKernel(ctx context.Context, name, from, modules string, asDef
 	if !kernelName(name) {
 		return Kernel{}, fmt.Errorf("kernel %s: the name %q can't be used: give another with --name", from, name)
 	}
+	if err := s.placeKernel(ctx, tmp, name, asDefault); err != nil {
+		return Kernel{}, fmt.Errorf("kernel %s: %w", name, err)
+	}
+	return s.Kernel(name)
+}
+
+// placeKernel gives a folder that is complete its name.
+func (s *Store) placeKernel(ctx context.Context, dir, name string, asDefault bool) error {
 	l, err := lock(ctx, s.path("locks", "names"), exclusive)
 	if err != nil {
-		return Kernel{}, err
+		return err
 	}
 	defer l.Close()
 	if err := errors.Join(os.MkdirAll(s.path("kernels"), 0o755), os.RemoveAll(s.path("kernels", name))); err != nil {
-		return Kernel{}, err
+		return err
 	}
-	if err := rename(tmp, s.path("kernels", name)); err != nil {
-		return Kernel{}, err
+	if err := rename(dir, s.path("kernels", name)); err != nil {
+		return err
 	}
 	if _, err := s.Kernel(""); asDefault || err != nil {
-		if err := s.write(s.defaultKernel(), []byte(name+"\n")); err != nil {
-			return Kernel{}, err
-		}
+		return s.write(s.defaultKernel(), []byte(name+"\n"))
 	}
-	return s.Kernel(name)
+	return nil
 }
 
 func (s *Store) defaultKernel() string { return s.path("default-kernel") }
