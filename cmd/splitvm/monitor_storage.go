@@ -33,6 +33,7 @@ func monitorStorageCommand() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringSliceFlag{Name: "listen", Aliases: []string{"l"}, Required: true, Usage: "`HOST:PORT` or unix:PATH, or several with commas between"},
 			&cli.StringFlag{Name: "data", Required: true, Usage: "`DIR` of the volumes; made if it is not there"},
+			&cli.StringFlag{Name: "metrics", Usage: "serve Prometheus metrics at http://`HOST:PORT`/metrics"},
 			&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "log each connection"},
 		},
 		Action: func(ctx context.Context, c *cli.Command) error {
@@ -44,7 +45,7 @@ func monitorStorageCommand() *cli.Command {
 				level = slog.LevelDebug
 			}
 			return storage.Run(ctx, storage.Config{
-				Listen: addresses(c.StringSlice("listen")), Data: c.String("data"),
+				Listen: addresses(c.StringSlice("listen")), Data: c.String("data"), Metrics: c.String("metrics"),
 				Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})),
 			})
 		},

@@ -39,7 +39,13 @@ type conn struct {
 	background sync.WaitGroup
 	slots      chan struct{}
 
-	h wire.Header // the request under way
+	h request // under way
+}
+
+// request is a request's header, and when it came.
+type request struct {
+	wire.Header
+	began time.Time
 }
 
 func newConn(s *dataServer, tc transport.Conn) *conn {
@@ -85,10 +91,11 @@ func (c *conn) loop() error {
 		if c.stream.Buffered() < wire.HeaderSize {
 			c.stream.SetPending()
 		}
-		if err := c.stream.Next(&c.h); err != nil {
+		if err := c.stream.Next(&c.h.Header); err != nil {
 			return err
 		}
 		c.heard = time.Now()
+		c.h.began = c.heard
 		if err := c.execute(); err != nil {
 			return err
 		}
@@ -98,7 +105,7 @@ func (c *conn) loop() error {
 // execute does the request whose header was read. An error ends the connection;
 // a request that fails is answered and is no error.
 func (c *conn) execute() error {
-	metaSize, payload, err := blockwire.BodySize(&c.h)
+	metaSize, payload, err := blockwire.BodySize(&c.h.Header)
 	if err != nil {
 		return err
 	}
@@ -136,13 +143,14 @@ func (c *conn) execute() error {
 }
 
 // answer queues an answer without a body to the request h.
-func (c *conn) answer(h wire.Header, err error) {
+func (c *conn) answer(h request, err error) {
 	c.reply(h, err, 0, nil)
 }
 
 // reply queues an answer. An error has no body.
-func (c *conn) reply(h wire.Header, err error, offset uint64, b *buffer) {
+func (c *conn) reply(h request, err error, offset uint64, b *buffer) {
 	a := wire.Header{Op: h.Op.Answer(), ID: h.ID, Object: h.Object, Offset: offset, Status: remote.KindOf(err)}
+	c.server.metrics.answered(&h, err)
 	if err != nil {
 		c.log.Debug("request failed", "op", blockwire.Name(h.Op), "offset", h.Offset, "err", err)
 		if b != nil {
@@ -150,12 +158,15 @@ func (c *conn) reply(h wire.Header, err error, offset uint64, b *buffer) {
 			b = nil
 		}
 	}
+	if b != nil {
+		c.server.metrics.read.Add(float64(len(b.mem)))
+	}
 	c.out.add(&a, b)
 }
 
 // later runs do in the background, with the request's header, and sends the answer
 // that it makes.
-func (c *conn) later(do func(h wire.Header)) {
+func (c *conn) later(do func(h request)) {
 	h := c.h
 	c.slots <- struct{}{}
 	c.background.Go(func() {
@@ -208,7 +219,7 @@ func (c *conn) read() {
 		c.reply(c.h, err, 0, b)
 		return
 	}
-	c.later(func(h wire.Header) { c.reply(h, c.volume.Read(h.Offset, b.mem, false), 0, b) })
+	c.later(func(h request) { c.reply(h, c.volume.Read(h.Offset, b.mem, false), 0, b) })
 }
 
 func (c *conn) write(n int) error {
@@ -220,6 +231,7 @@ func (c *conn) write(n int) error {
 	if c.volume == nil {
 		return fmt.Errorf("%w: %s before OPEN", remote.Protocol, blockwire.Name(c.h.Op))
 	}
+	c.server.metrics.written.Add(float64(n))
 	c.finish(c.volume.Write(c.h.Epoch, c.h.Offset, b.mem))
 	return nil
 }
@@ -230,7 +242,7 @@ func (c *conn) finish(err error) {
 		c.answer(c.h, err)
 		return
 	}
-	c.later(func(h wire.Header) {
+	c.later(func(h request) {
 		_, err := c.volume.Flush()
 		c.answer(h, err)
 	})
@@ -240,7 +252,7 @@ func (c *conn) flush() {
 	if c.h.Offset > 0 {
 		c.volume.setCommon(c.h.Offset)
 	}
-	c.later(func(h wire.Header) {
+	c.later(func(h request) {
 		gen, err := c.volume.Flush()
 		c.reply(h, err, gen, nil)
 	})
@@ -251,7 +263,7 @@ func (c *conn) changed(meta []byte) error {
 	if err := q.Decode(meta); err != nil {
 		return err
 	}
-	c.later(func(h wire.Header) {
+	c.later(func(h request) {
 		extents, next, err := c.volume.changed(q.Away, h.Offset)
 		if err != nil || len(extents) == 0 {
 			c.reply(h, err, next, nil)

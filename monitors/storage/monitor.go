@@ -17,9 +17,10 @@ import (
 
 // Config is a monitor as its user describes it.
 type Config struct {
-	Listen []string // HOST:PORT or unix:PATH, for data and control
-	Data   string   // directory
-	Log    *slog.Logger
+	Listen  []string // HOST:PORT or unix:PATH, for data and control
+	Data    string   // directory
+	Metrics string   // address of the Prometheus endpoint; empty: none
+	Log     *slog.Logger
 	// Ready, if set, is called with the addresses when all are being listened on.
 	Ready func([]net.Addr)
 }
@@ -54,8 +55,13 @@ func serve(ctx context.Context, cfg Config, store *Store) error {
 	if err != nil {
 		return fmt.Errorf("storage monitor: %w", err)
 	}
-	data, control := newDataServer(store, cfg.Log), grpc.NewServer()
+	data, control := newDataServer(store, cfg.Log), grpc.NewServer(grpc.WaitForHandlers(true))
 	volumes.Register(control, store)
+	scrapes, err := listenMetrics(cfg.Metrics)
+	if err != nil {
+		closeAll(listeners)
+		return fmt.Errorf("storage monitor: %w", err)
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	var addrs []net.Addr
 	for _, l := range listeners {
@@ -65,6 +71,10 @@ func serve(ctx context.Context, cfg Config, store *Store) error {
 		addrs = append(addrs, l.Addr())
 		cfg.Log.Info("storage monitor listens", "network", l.Addr().Network(), "address", l.Addr().String(),
 			"data", cfg.Data, "monitor", store.Monitor().String())
+	}
+	g.Go(func() error { return data.metrics.serve(ctx, scrapes) })
+	if scrapes != nil {
+		cfg.Log.Info("metrics", "url", "http://"+scrapes.Addr().String()+"/metrics")
 	}
 	g.Go(func() error {
 		<-ctx.Done()
@@ -85,14 +95,18 @@ func listen(addresses []string) ([]net.Listener, error) {
 	for _, a := range addresses {
 		l, err := listenOne(a)
 		if err != nil {
-			for _, l := range list {
-				l.Close()
-			}
+			closeAll(list)
 			return nil, err
 		}
 		list = append(list, l)
 	}
 	return list, nil
+}
+
+func closeAll(list []net.Listener) {
+	for _, l := range list {
+		l.Close()
+	}
 }
 
 func listenOne(address string) (net.Listener, error) {

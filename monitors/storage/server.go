@@ -16,6 +16,7 @@ import (
 type dataServer struct {
 	store   *Store
 	log     *slog.Logger
+	metrics *metrics
 	boot    [16]byte      // one life of this host
 	timeout time.Duration // for a message that has begun, and for taking an answer
 	wg      sync.WaitGroup
@@ -30,7 +31,7 @@ type dataServer struct {
 const messageTimeout = 10 * time.Second
 
 func newDataServer(s *Store, log *slog.Logger) *dataServer {
-	return &dataServer{store: s, log: log, boot: bootID(), timeout: messageTimeout, conns: map[*conn]struct{}{}}
+	return &dataServer{store: s, log: log, metrics: newMetrics(s.dir), boot: bootID(), timeout: messageTimeout, conns: map[*conn]struct{}{}}
 }
 
 // bootID tells one life of this host from the next: what was not flushed survives
@@ -58,8 +59,10 @@ func (s *dataServer) serve(nc net.Conn) {
 		return
 	}
 	s.conns[c] = struct{}{}
+	s.metrics.connections.Inc()
 	s.wg.Go(func() {
 		c.serve()
+		s.metrics.connections.Dec()
 		s.mu.Lock()
 		delete(s.conns, c)
 		s.mu.Unlock()

@@ -63,25 +63,22 @@ func (l *Layer) noteDiscarded(s span) {
 	l.discarded = append(l.discarded, s)
 }
 
-// free gives the space of discarded blocks back, if their state is durable.
-func (l *Layer) free(list []span) error {
+// free gives the space of discarded blocks back, as far as their state is durable
+// and the file system does it.
+func (l *Layer) free(list []span) {
 	s := scratches.Get().(*scratch)
 	defer scratches.Put(s)
 	for _, d := range list {
-		err := pieces(d.first, d.n, func(first, n uint64) error {
+		pieces(d.first, d.n, func(first, n uint64) error {
 			lock := l.stripe(first)
 			lock.Lock()
 			defer lock.Unlock()
-			if err := l.load(s, first, int(n), false); err != nil {
-				return err
+			if l.load(s, first, int(n), false) == nil {
+				l.punch(s.entries[:n], first, func(e *entry, at place) bool { return e.cur == zeros })
 			}
-			return l.punch(s.entries[:n], first, func(e *entry, at place) bool { return e.cur == zeros })
+			return nil
 		})
-		if err != nil {
-			return err
-		}
 	}
-	return nil
 }
 
 // punch frees, in each slot, the blocks for which idle says that the slot is not

@@ -58,7 +58,8 @@ func (l *Layer) flush() error {
 	if changed {
 		l.settle(gen)
 	}
-	return l.free(freed)
+	l.free(freed) // what fails is left for Reclaim
+	return nil
 }
 
 // settle makes gen durable for who waits for it.
