@@ -2,6 +2,7 @@ package blockclient
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"splitvm/remote"
@@ -179,5 +180,6 @@ func (v *Volume) abandon(done []*Request, req *Request, err error) []*Request {
 			p.req = nil
 		}
 	}
+	v.held = slices.DeleteFunc(v.held, func(h *Request) bool { return h == req })
 	return v.finish(done, req, err)
 }

@@ -57,10 +57,7 @@ func (r *replica) session(ctx context.Context) {
 		}
 	}
 	if err != nil {
-		r.v.mu.Lock()
-		r.failure = err
-		r.v.mu.Unlock()
-		r.v.announce()
+		r.v.unreachable(r, err)
 		r.v.cfg.Log.Debug("storage monitor cannot be used", "monitor", r.address, "err", err)
 		return
 	}
@@ -70,6 +67,20 @@ func (r *replica) session(ctx context.Context) {
 	r.v.cfg.Log.Debug("connection to storage monitor lost", "monitor", r.address, "err", err)
 	r.takeDown()
 	conn.Close()
+}
+
+// unreachable notes why a replica could not be opened. One that another writer has
+// claimed since is the end of the volume.
+func (v *Volume) unreachable(r *replica, err error) {
+	var done []*Request
+	v.mu.Lock()
+	r.failure = err
+	if r.claimed && r.state == member && remote.KindOf(err) == remote.StaleEpoch {
+		done = v.fail(done, err)
+	}
+	v.mu.Unlock()
+	call(done)
+	v.announce()
 }
 
 // announce tells Open and join that something is new.
