@@ -10,7 +10,7 @@ REQUIRE ?=
 endif
 
 # The whole-guest tests of `make test`; `make rig` runs all there are.
-RIGTESTS ?= ^(TestMachine|TestRun|TestRunRemote)$$
+RIGTESTS ?= ^(TestMachine|TestRun|TestRunWithoutInput|TestRunRemote)$$
 
 .DEFAULT_GOAL := build
 .PHONY: help build run test vet unit rigtest soak proto tools clean
