@@ -106,6 +106,8 @@ next:
 	MOVBLZX const_echoBuffer(SI)(DX*1), AX
 	CMPL AX, $const_EchoOff
 	JEQ off
+	CMPL AX, $const_EchoReset
+	JEQ restart
 	CMPL AX, $const_EchoCrash
 	JEQ crash
 	XORL $const_EchoFlip, AX
@@ -137,6 +139,11 @@ off:
 	MOVL $const_PortPM1aControl, DX
 	MOVL $const_powerOff, AX
 	OUTW
+	JMP -1(PC)
+restart:
+	MOVL $const_portReset, DX
+	MOVL $const_resetValue, AX
+	OUTB
 	JMP -1(PC)
 crash:
 	UNDEF // there is no handler for the exception

@@ -179,6 +179,7 @@ func TestTerminalIsGivenBack(t *testing.T) {
 		code int
 	}{
 		{"power off", keys(string(gb.EchoOff)), 0},
+		{"reboot", keys(string(gb.EchoReset)), 0},
 		{"crash", keys(string(gb.EchoCrash)), 125},
 		{"escape", keys("\x01x"), 125},
 		{"SIGINT", signal(unix.SIGINT), 128 + 2},
