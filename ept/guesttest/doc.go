@@ -38,7 +38,8 @@ type Spec struct {
 
 	Work     string // verify, pass, random, miss, reread, discard, sparse
 	Threads  int
-	Ops      int           // verify: accesses of each thread; random: accesses
+	Ops      int           // verify: accesses of each thread; random: accesses; sparse, miss: pages, spread over all
+	Resident int           // miss: further pages, in the ExCache meanwhile
 	Duration time.Duration // verify: instead of Ops
 	Passes   int           // pass
 	Writes   int           // percentage of accesses that write

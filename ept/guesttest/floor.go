@@ -1,7 +1,6 @@
 package guesttest
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -231,35 +230,5 @@ func readAll(fd int, buf []byte) error {
 		}
 		buf = buf[n:]
 	}
-	return nil
-}
-
-// miss fills memory, has all of it evicted, and times the first read of each
-// page in random order, in an ExCache with room for all.
-func (g *guest) miss(ctx context.Context, resize func(context.Context, uint64) error) error {
-	for p := range g.Pages {
-		store(g.mem, p*pageSize, uint64(p)+1)
-	}
-	if err := resize(ctx, 256); err != nil {
-		return err
-	}
-	time.Sleep(500 * time.Millisecond)
-	if err := resize(ctx, uint64(g.Pages)+1024); err != nil {
-		return err
-	}
-	time.Sleep(50 * time.Millisecond)
-	runtime.LockOSThread()
-	begin := time.Now()
-	for _, p := range permutation(g.Pages) {
-		start := time.Now()
-		v := load(g.mem, p*pageSize)
-		if d := time.Since(start); d > 2*time.Microsecond {
-			g.result.Samples = append(g.result.Samples, int64(d))
-		}
-		if v != uint64(p)+1 {
-			g.result.Bad++
-		}
-	}
-	g.result.Nanos = int64(time.Since(begin))
 	return nil
 }
