@@ -20,13 +20,21 @@ import (
 
 // vnodeStats is what a vNode tells of itself; `splitvm stats` shows it.
 type vnodeStats struct {
-	Name    string     `json:"name"`
-	PID     int        `json:"pid"`
-	VCPUs   int        `json:"vcpus"`
-	Memory  uint64     `json:"memory_bytes"`
-	Uptime  float64    `json:"uptime_seconds"`
-	ExCache *ept.Stats `json:"excache,omitempty"` // not there where memory is local
-	Pagers  int        `json:"pager_restarts"`
+	Name    string        `json:"name"`
+	PID     int           `json:"pid"`
+	VCPUs   int           `json:"vcpus"`
+	Memory  uint64        `json:"memory_bytes"`
+	Uptime  float64       `json:"uptime_seconds"`
+	ExCache *excacheStats `json:"excache,omitempty"` // not there where memory is local
+	Pagers  int           `json:"pager_restarts"`
+}
+
+// excacheStats is the pager's counters, and what follows from them.
+type excacheStats struct {
+	*ept.Stats
+	Read     uint64  `json:"bytes_read"`        // from memory monitors
+	Written  uint64  `json:"bytes_written"`     // to them
+	Accuracy float64 `json:"prefetch_accuracy"` // share of prefetches that the guest came for
 }
 
 // runDir is where running vNodes have their control sockets.
@@ -128,10 +136,13 @@ func (n *vnode) stats(ctx context.Context, started time.Time) (*vnodeStats, erro
 	if n.far == nil {
 		return s, nil
 	}
-	var err error
-	s.ExCache, err = n.far.keeper.Stats(ctx)
+	e, err := n.far.keeper.Stats(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.ExCache = &excacheStats{e, e.BytesRead(), e.BytesWritten(), e.PrefetchAccuracy()}
 	s.Pagers = n.far.keeper.Restarts()
-	return s, err
+	return s, nil
 }
 
 func (n *vnode) resize(ctx context.Context, size string) error {

@@ -41,13 +41,14 @@ var (
 	descAccuracy = desc("excache_prefetch_accuracy_ratio", "Share of prefetches that the guest came for.")
 	descEvicted  = desc("excache_evicted_lines_total", "Lines that left the ExCache.")
 	descWritten  = desc("excache_written_back_lines_total", "Lines sent to memory monitors.")
+	descBytes    = desc("excache_bytes_total", "Bytes from and to memory monitors.", "direction")
 	descStage    = desc("excache_stage_seconds", "Time of each stage of serving memory.", "stage")
 	descPagers   = desc("pager_restarts_total", "Pagers that died and were replaced.")
 )
 
 // Describe implements prometheus.Collector.
 func (c *vnodeCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descMemory, descCapacity, descUsed, descDirty, descAhead, descAccuracy, descFaults, descEvicted, descWritten, descStage, descPagers} {
+	for _, d := range []*prometheus.Desc{descMemory, descCapacity, descUsed, descDirty, descAhead, descAccuracy, descFaults, descEvicted, descWritten, descBytes, descStage, descPagers} {
 		ch <- d
 	}
 }
@@ -76,14 +77,16 @@ func (c *vnodeCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge(descUsed, float64(e.Used))
 	counter(descPagers, uint64(s.Pagers))
 	gauge(descDirty, float64(e.Dirty))
-	gauge(descAccuracy, e.PrefetchAccuracy())
+	gauge(descAccuracy, e.Accuracy)
 	counter(descAhead, e.Ahead)
 	counter(descEvicted, e.Evicted)
 	counter(descWritten, e.WrittenBack)
-	for _, k := range faultKinds(e) {
+	counter(descBytes, e.Read, "read")
+	counter(descBytes, e.Written, "written")
+	for _, k := range faultKinds(e.Stats) {
 		counter(descFaults, k.count, k.name)
 	}
-	for _, st := range stages(e) {
+	for _, st := range stages(e.Stats) {
 		ch <- prometheus.MustNewConstSummary(descStage, st.q.Count, seconds(st.q.Mean)*float64(st.q.Count), map[float64]float64{
 			0.5: seconds(st.q.P50), 0.99: seconds(st.q.P99), 0.999: seconds(st.q.P999),
 		}, s.Name, st.name)
@@ -118,5 +121,5 @@ type stage struct {
 
 // stages lists the timed steps of serving memory.
 func stages(e *ept.Stats) []stage {
-	return []stage{{"queue", e.Queue}, {"wire", e.Wire}, {"install", e.Install}, {"miss", e.Miss}, {"minor", e.Minor}, {"write-back", e.WriteBack}}
+	return []stage{{"queue", e.Queue}, {"wire", e.Wire}, {"wire-ahead", e.WireAhead}, {"install", e.Install}, {"miss", e.Miss}, {"minor", e.Minor}, {"write-back", e.WriteBack}}
 }

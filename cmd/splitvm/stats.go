@@ -125,12 +125,12 @@ func statsTable(s *vnodeStats) table {
 	}
 	lines := func(n int64) string { return units.BytesSize(float64(n) * remote.LineSize) }
 	add("excache", lines(e.Capacity), fmt.Sprintf("%s used, %s dirty", lines(e.Used), lines(e.Dirty)))
-	for _, k := range faultKinds(e) {
+	for _, k := range faultKinds(e.Stats) {
 		add("faults "+k.name, strconv.FormatUint(k.count, 10), k.means)
 	}
 	add("evicted", lines(int64(e.Evicted)), fmt.Sprintf("%s written back in %d messages, %d lines found zero", lines(int64(e.WrittenBack)), e.WriteMessages, e.ZeroLines))
-	add("fetched", units.BytesSize(float64(e.BytesRead())), fmt.Sprintf("%s of it ahead, of which %.0f %% were used", lines(int64(e.Ahead)), 100*e.PrefetchAccuracy()))
-	for _, st := range stages(e) {
+	add("fetched", units.BytesSize(float64(e.Read)), fmt.Sprintf("%s of it ahead, of which %.0f %% were used", lines(int64(e.Ahead)), 100*e.Accuracy))
+	for _, st := range stages(e.Stats) {
 		if st.q.Count > 0 {
 			add(st.name, time.Duration(st.q.P50).String(), fmt.Sprintf("p50; p99 %v, p99.9 %v, %d times", time.Duration(st.q.P99), time.Duration(st.q.P999), st.q.Count))
 		}

@@ -63,6 +63,7 @@ func freeAddress(t testing.TB) string {
 // vnodeCommand is a `splitvm run` of program roam.
 type vnodeCommand struct {
 	cmd    *exec.Cmd
+	dir    string // with its control socket
 	serial string
 	out    bytes.Buffer
 	over   chan struct{} // closed when it has ended
@@ -75,7 +76,7 @@ func runVNode(ctx context.Context, t testing.TB, binary string, flags ...string)
 	dir := t.TempDir()
 	kernel := filepath.Join(dir, "kernel")
 	must(t, os.WriteFile(kernel, gb.ELF(gb.Roam), 0o600))
-	v := &vnodeCommand{serial: filepath.Join(dir, "serial"), over: make(chan struct{})}
+	v := &vnodeCommand{dir: dir, serial: filepath.Join(dir, "serial"), over: make(chan struct{})}
 	v.cmd = exec.CommandContext(ctx, binary, append([]string{"run", "--kernel", kernel, "--mem", "64M", "--excache", "4M", "--serial", v.serial}, flags...)...)
 	v.cmd.Env = append(os.Environ(), "SPLITVM_RUN_DIR="+dir)
 	v.cmd.Stdout, v.cmd.Stderr = &v.out, &v.out
