@@ -122,15 +122,15 @@ func (j *job) split() int {
 		*j.sub(0) = blockclient.Request{Op: blockwire.Flush, Done: j.done}
 		return 1
 	}
-	limit := uint64(maxRange)
-	if r.Op == block.OpRead || r.Op == block.OpWrite {
+	limit, payload := uint64(maxRange), r.Op == block.OpRead || r.Op == block.OpWrite
+	if payload {
 		limit = remote.MaxBlockIO
 	}
 	memory, n := r.Memory, 0
 	for off, left := r.Offset, r.Length; left > 0; n++ {
 		sub := j.sub(n)
 		mem, size := sub.Memory[:0], min(left, limit)
-		if r.Memory != nil {
+		if payload {
 			mem, memory, size = cut(mem, memory, size)
 		}
 		*sub = blockclient.Request{

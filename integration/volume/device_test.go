@@ -1,0 +1,213 @@
+package volume
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"splitvm/guest/layout"
+	"splitvm/monitors/storage"
+	"splitvm/remote/blockclient"
+	"splitvm/remote/volumes"
+	"splitvm/vmm/virtio/block"
+	"splitvm/vmm/virtio/block/volume"
+	"splitvm/vmm/virtio/virtiotest"
+	"splitvm/vmm/virtio/virtq"
+)
+
+var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
+
+// monitor runs a storage monitor until the test, or stop, ends it.
+func monitor(t *testing.T, dir, listen string) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	ready, ended := make(chan struct{}), make(chan error, 1)
+	go func() {
+		ended <- storage.Run(ctx, storage.Config{Listen: []string{listen}, Data: dir, Log: quiet, Ready: func([]net.Addr) { close(ready) }})
+	}()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(stop)
+	select {
+	case <-ready:
+	case err := <-ended:
+		t.Fatal(err)
+	}
+	return stop
+}
+
+func create(t *testing.T, address string, size uint64) {
+	t.Helper()
+	c, err := volumes.Dial(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.CreateVolume(t.Context(), 1, "v", size); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Request types and outcomes (virtio 1.2, 5.2.6).
+const (
+	typeIn      = 0
+	typeOut     = 1
+	typeFlush   = 4
+	typeDiscard = 11
+
+	statusOK    = 0
+	statusIOErr = 1
+)
+
+// disk is the device with a driver.
+type disk struct {
+	*virtiotest.Machine
+	t *testing.T
+}
+
+func start(t *testing.T, cfg blockclient.Config) disk {
+	t.Helper()
+	cfg.Name, cfg.Log = "v", quiet
+	d, err := volume.Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Close() }) // what a test wants of it, it says itself
+	dev, err := block.New(block.Config{Backend: d})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return disk{virtiotest.Start(t, dev, virtiotest.Options{EventIdx: true, Indirect: true}, 0), t}
+}
+
+func header(kind uint32, sector uint64) []byte {
+	b := binary.LittleEndian.AppendUint32(nil, kind)
+	return binary.LittleEndian.AppendUint64(append(b, 0, 0, 0, 0), sector)
+}
+
+func (d disk) read(sector uint64, n int) (data []byte, status byte) {
+	d.t.Helper()
+	b := d.Queues[0].Do(header(typeIn, sector), n+1)
+	return b[:n], b[n]
+}
+
+// write sends the payload in pieces of odd lengths.
+func (d disk) write(sector uint64, p []byte, piece int) (status byte) {
+	d.t.Helper()
+	out := append(header(typeOut, sector), p...)
+	at := d.Alloc(uint64(len(out) + 1))
+	if err := d.Memory.WriteAt(out, at); err != nil {
+		d.t.Fatal(err)
+	}
+	spans := []virtq.Span{{GPA: at, Len: 16}}
+	for off := 16; off < len(out); off += piece {
+		spans = append(spans, virtq.Span{GPA: at + layout.GPA(off), Len: uint32(min(piece, len(out)-off))})
+	}
+	end := at + layout.GPA(len(out))
+	q := d.Queues[0]
+	if _, ok := q.Add(spans, []virtq.Span{{GPA: end, Len: 1}}); !ok {
+		d.t.Fatal("the ring is full")
+	}
+	q.Kick()
+	q.Wait()
+	b := make([]byte, 1)
+	if err := d.Memory.ReadAt(b, end); err != nil {
+		d.t.Fatal(err)
+	}
+	return b[0]
+}
+
+func (d disk) must(what string, got, want byte) {
+	d.t.Helper()
+	if got != want {
+		d.t.Fatalf("%s: status %d, want %d", what, got, want)
+	}
+}
+
+// Requests of every size and shape, larger than one of the volume's and in pieces
+// that are no sectors, while the monitor is restarted.
+func TestDevice(t *testing.T) {
+	const size = 8 << 20
+	dir, address := t.TempDir(), "unix:"+filepath.Join(t.TempDir(), "s")
+	stop := monitor(t, dir, address)
+	create(t, address, size)
+	d := start(t, blockclient.Config{Monitors: []string{address}})
+	want, rng := make([]byte, size), rand.New(rand.NewPCG(1, 2))
+	for round := range 60 {
+		sectors := 1 + rng.IntN(256)
+		if round%10 == 9 {
+			sectors = 5000 // more than a request to the volume may have
+		}
+		at := rng.IntN(size/512 - sectors)
+		data := make([]byte, sectors*512)
+		for i := range data {
+			data[i] = byte(rng.Uint32())
+		}
+		piece := max(len(data)/200+1, 1+rng.IntN(len(data)))
+		d.must("write", d.write(uint64(at), data, piece), statusOK)
+		copy(want[at*512:], data)
+		switch round {
+		case 20, 40:
+			stop()
+			stop = monitor(t, dir, address)
+		case 30:
+			b := d.Queues[0].Do(append(header(typeDiscard, 0), segment(0, 2048)...), 1)
+			d.must("discard", b[0], statusOK)
+			clear(want[:2048*512])
+		case 50:
+			d.must("flush", d.Queues[0].Do(header(typeFlush, 0), 1)[0], statusOK)
+		}
+	}
+	for off := 0; off < size; off += 2 << 20 {
+		got, status := d.read(uint64(off/512), 2<<20)
+		d.must("read", status, statusOK)
+		if !bytes.Equal(got, want[off:off+2<<20]) {
+			t.Fatalf("at %d: not what was written", off)
+		}
+	}
+}
+
+func segment(sector uint64, sectors uint32) []byte {
+	b := binary.LittleEndian.AppendUint64(nil, sector)
+	return append(binary.LittleEndian.AppendUint32(b, sectors), 0, 0, 0, 0)
+}
+
+// A monitor that is gone for longer than the deadline is an I/O error, and not a
+// hang; and when it is back, so is the disk.
+func TestGoneForLong(t *testing.T) {
+	dir, address := t.TempDir(), "unix:"+filepath.Join(t.TempDir(), "s")
+	stop := monitor(t, dir, address)
+	create(t, address, 1<<20)
+	d := start(t, blockclient.Config{Monitors: []string{address}, Timeout: 300 * time.Millisecond})
+	data := bytes.Repeat([]byte{5}, 8192)
+	d.must("write", d.write(0, data, 8192), statusOK)
+	stop()
+	_, status := d.read(0, 8192)
+	d.must("read of a monitor that is gone", status, statusIOErr)
+	d.must("write to a monitor that is gone", d.write(16, data, 8192), statusIOErr)
+	monitor(t, dir, address)
+	deadline := time.Now().Add(virtiotest.Patience)
+	for got, status := d.read(0, 8192); ; got, status = d.read(0, 8192) {
+		if status == statusOK {
+			if !bytes.Equal(got, data) {
+				t.Error("what was written is not there")
+			}
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the disk does not come back")
+		}
+	}
+}
