@@ -19,18 +19,14 @@ const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 
 // runCommand runs c to its end, reaping on the way every process that lost its
 // parent, and says how it went.
-func runCommand(c cmdline.Command, host *hostLink) report.Message {
-	pid, err := start(c, host)
+func runCommand(c cmdline.Command, host *hostLink, r *reaper) report.Message {
+	p, err := start(c, host, r)
 	if err != nil {
 		logError(err)
 		return report.Failure(exitCode(err), err.Error())
 	}
-	stop, err := forwardSignals(pid, host)
-	if err != nil {
-		return fail(err)
-	}
-	defer stop()
-	status, err := reap(pid)
+	defer forwardSignals(p, host)()
+	status, err := r.until(p)
 	switch {
 	case err != nil:
 		return fail(err)
@@ -40,36 +36,54 @@ func runCommand(c cmdline.Command, host *hostLink) report.Message {
 	return report.Exit(uint8(status.ExitStatus()))
 }
 
-// start executes c and gives its process id. The host is told just before.
-func start(c cmdline.Command, host *hostLink) (int, error) {
-	who, err := lookUpAccount(c.User)
+// start executes c. The host is told just before.
+func start(c cmdline.Command, host *hostLink, r *reaper) (*process, error) {
+	prog, err := findProgram(c)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	env := environment(c, who)
-	dir, err := workingDirectory(c, who)
+	stdio, err := openStdio(c, prog.who)
 	if err != nil {
-		return 0, err
-	}
-	path, err := lookPath(c.Argv[0], dir, env)
-	if err != nil {
-		return 0, err
-	}
-	stdio, err := openStdio(c, who)
-	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	defer stdio.close()
 	host.tell(report.Start(uptime()))
-	pid, err := syscall.ForkExec(path, c.Argv, &syscall.ProcAttr{
-		Dir: dir, Env: env, Files: stdio.fds(),
+	return r.start(func() (int, error) { return prog.fork(stdio.fds(), stdio.terminal) })
+}
+
+// program is what a Command comes to in this root.
+type program struct {
+	path, dir string
+	argv, env []string
+	who       account
+}
+
+// findProgram looks up everything that c names.
+func findProgram(c cmdline.Command) (program, error) {
+	who, err := lookUpAccount(c.User)
+	if err != nil {
+		return program{}, err
+	}
+	p := program{argv: c.Argv, env: environment(c, who), who: who}
+	if p.dir, err = workingDirectory(c, who); err != nil {
+		return p, err
+	}
+	p.path, err = lookPath(c.Argv[0], p.dir, p.env)
+	return p, err
+}
+
+// fork executes the program in a session of its own, which the first of its
+// files controls if that is a terminal.
+func (p program) fork(files []uintptr, terminal bool) (int, error) {
+	pid, err := syscall.ForkExec(p.path, p.argv, &syscall.ProcAttr{
+		Dir: p.dir, Env: p.env, Files: files,
 		Sys: &syscall.SysProcAttr{
-			Setsid: true, Setctty: stdio.terminal, Ctty: 0,
-			Credential: &syscall.Credential{Uid: who.uid, Gid: who.gid, Groups: who.groups},
+			Setsid: true, Setctty: terminal, Ctty: 0,
+			Credential: &syscall.Credential{Uid: p.who.uid, Gid: p.who.gid, Groups: p.who.groups},
 		},
 	})
 	if err != nil {
-		return 0, fmt.Errorf("execute %s: %w", path, err)
+		return 0, fmt.Errorf("execute %s: %w", p.path, err)
 	}
 	return pid, nil
 }
@@ -157,20 +171,4 @@ func lookPath(program, dir string, env []string) (string, error) {
 		found = unix.EACCES
 	}
 	return "", fmt.Errorf("%s in PATH=%s: %w", program, path, found)
-}
-
-// reap waits for every process until the one with the id ends. There is no other
-// waiter, so none is missed.
-func reap(pid int) (unix.WaitStatus, error) {
-	for {
-		var status unix.WaitStatus
-		got, err := unix.Wait4(-1, &status, 0, nil)
-		switch {
-		case errors.Is(err, unix.EINTR):
-		case err != nil:
-			return 0, fmt.Errorf("wait for the command: %w", err)
-		case got == pid:
-			return status, nil
-		}
-	}
 }

@@ -9,14 +9,17 @@
 // status (package report) and powers off. Without a command it becomes the init
 // system of the root instead.
 //
+// Beside the command it runs others for the host, as the agent of package agent.
+//
 // It is not a service manager, knows no DHCP and starts nothing else. It is
 // linked statically, and free of anything large: its size is guest memory and
 // boot time.
 //
 // There is one goroutine that does the steps in order and then waits for
 // processes; beside it one that forwards signals and one that reads the host's
-// requests, both for as long as the command runs. They share nothing that
-// changes, so that there are no locks.
+// requests, both for as long as the command runs; and the agent's, a few per
+// session. They share the reaper and nothing else that changes; its lock is held
+// for a fork, and never with another.
 //
 // Failures never leave the guest hanging: each is told to the host and in the
 // kernel log, and the guest powers off.
@@ -38,15 +41,15 @@ func main() {
 		fmt.Fprintln(os.Stderr, "splitvm-init is process 1 of a guest: splitvm puts it into the initramfs of the kernels that it boots")
 		os.Exit(2)
 	}
-	host := &hostLink{}
-	msg := run(host)
-	shutDown()
+	host, processes := &hostLink{}, newReaper()
+	msg := run(host, processes)
+	shutDown(processes)
 	host.tell(msg)
 	powerOff()
 }
 
 // run does all that comes before the end of the guest, and says what to report.
-func run(host *hostLink) (msg report.Message) {
+func run(host *hostLink, processes *reaper) (msg report.Message) {
 	defer func() {
 		if r := recover(); r != nil {
 			msg = fail(fmt.Errorf("init: %v\n%s", r, debug.Stack()))
@@ -78,7 +81,8 @@ func run(host *hostLink) (msg report.Message) {
 	if cfg.Command == nil {
 		return fail(becomeInit(cfg))
 	}
-	return runCommand(*cfg.Command, host)
+	serveAgent(processes, *cfg.Command)
+	return runCommand(*cfg.Command, host, processes)
 }
 
 // fail logs err and makes the message of it.

@@ -22,12 +22,12 @@ const (
 
 // shutDown ends every process and puts the disks into a state in which the guest
 // can be killed. It takes a bounded time.
-func shutDown() {
+func shutDown(r *reaper) {
 	for _, s := range []struct {
 		sig   unix.Signal
 		grace time.Duration
 	}{{unix.SIGTERM, termGrace}, {unix.SIGKILL, killGrace}} {
-		if endProcesses(s.sig, s.grace) {
+		if endProcesses(r, s.sig, s.grace) {
 			break
 		}
 	}
@@ -48,33 +48,19 @@ func shutDown() {
 // endProcesses sends the signal to every process and tells whether all ended
 // within the grace. Every process is a child of this one, or becomes one when
 // its parent ends, so none is left when there is no child.
-func endProcesses(sig unix.Signal, grace time.Duration) bool {
-	if noChildren() {
+func endProcesses(r *reaper, sig unix.Signal, grace time.Duration) bool {
+	if r.collect() {
 		return true
 	}
 	if err := unix.Kill(-1, sig); err != nil && !errors.Is(err, unix.ESRCH) {
 		logError(fmt.Errorf("send every process signal %d: %w", sig, err))
 	}
 	for deadline := time.Now().Add(grace); time.Now().Before(deadline); time.Sleep(reapPoll) {
-		if noChildren() {
+		if r.collect() {
 			return true
 		}
 	}
 	return false
-}
-
-// noChildren reaps what has ended and tells whether no process is left.
-func noChildren() bool {
-	for {
-		pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil)
-		switch {
-		case errors.Is(err, unix.EINTR):
-		case err != nil:
-			return errors.Is(err, unix.ECHILD)
-		case pid == 0:
-			return false
-		}
-	}
 }
 
 // unmountAll unmounts all that was mounted below the root, latest first, and

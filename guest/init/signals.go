@@ -20,15 +20,10 @@ var forwarded = []os.Signal{
 
 // forwardSignals passes this process's signals, and those that the host asks
 // for, on to the command until it is stopped, which waits for the last to be
-// passed on. It may be stopped after the command was reaped: a pidfd never means
-// another process.
-func forwardSignals(pid int, host *hostLink) (stop func(), err error) {
+// passed on.
+func forwardSignals(command *process, host *hostLink) (stop func()) {
 	if err := unix.Reboot(unix.LINUX_REBOOT_CMD_CAD_OFF); err != nil {
 		logError(fmt.Errorf("have Ctrl-Alt-Del sent as a signal: %w", err))
-	}
-	command, err := unix.PidfdOpen(pid, 0) // Linux 5.3
-	if err != nil {
-		return nil, fmt.Errorf("open the command for signals: %w", err)
 	}
 	var ended sync.WaitGroup
 	signals := make(chan os.Signal, 16)
@@ -44,17 +39,14 @@ func forwardSignals(pid int, host *hostLink) (stop func(), err error) {
 		close(signals)
 		host.stopRequests()
 		ended.Wait()
-		unix.Close(command)
-	}, nil
+	}
 }
 
 // send sends a signal to the command. Power failure is told as SIGTERM, which
 // programs know.
-func send(command int, sig unix.Signal) {
+func send(command *process, sig unix.Signal) {
 	if sig == unix.SIGPWR {
 		sig = unix.SIGTERM
 	}
-	if err := unix.PidfdSendSignal(command, sig, nil, 0); err != nil {
-		logf("send the command signal %d: %v", sig, err)
-	}
+	command.signal(sig, false)
 }
