@@ -7,6 +7,10 @@ func commands() []*cli.Command {
 		runCommand(),
 		imageCommand(),
 		volumeCommand(),
+		execCommand(),
+		cpCommand(),
+		consoleCommand(),
+		logsCommand(),
 		statsCommand(),
 		resizeCommand(),
 		monitorCommand(),
@@ -14,6 +18,7 @@ func commands() []*cli.Command {
 		benchCommand(),
 		doctorCommand(),
 		syscallsCommand(),
+		versionCommand(),
 	}
 }
 

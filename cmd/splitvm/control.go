@@ -69,6 +69,12 @@ func (n *vnode) openControl(context.Context) error {
 	mux.HandleFunc("POST /excache", func(w http.ResponseWriter, r *http.Request) {
 		answer(w, struct{}{}, n.resize(r.Context(), r.FormValue("size")))
 	})
+	mux.HandleFunc("POST /agent", n.serveAgent)
+	mux.HandleFunc("POST /logs", n.serveLogs)
+	mux.HandleFunc("POST /console", n.serveConsole)
+	mux.HandleFunc("POST /console/size", func(w http.ResponseWriter, r *http.Request) {
+		answer(w, struct{}{}, n.resizeConsole(r.FormValue("cols"), r.FormValue("rows")))
+	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(n.registry(started), promhttp.HandlerOpts{}))
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: time.Second}
 	go srv.Serve(l)

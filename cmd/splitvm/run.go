@@ -117,6 +117,7 @@ func runFlags() []cli.Flag {
 		&cli.StringFlag{Name: "metrics", Usage: "serve Prometheus metrics at http://`HOST:PORT`/metrics"},
 		&cli.StringFlag{Name: "serial", Usage: "append the output of the serial port, where the kernel's messages go, to `FILE`"},
 		&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "show the kernel's messages and what splitvm does"},
+		&cli.BoolFlag{Name: "console", Usage: "give the guest a terminal for splitvm console to attach to, and none of this one's input"},
 		&cli.BoolFlag{Name: "packed", Usage: "offer packed virtqueues"},
 		&cli.BoolFlag{Name: "exit-with-parent", Usage: "end the guest when the process that started splitvm dies"},
 	}, imageRunFlags()...)
@@ -142,6 +143,7 @@ type options struct {
 	workdir, user           string
 	overlay, verbose        bool
 	packed, withParent      bool
+	console                 bool // for `splitvm console`, not this process's terminal
 	serial, metrics         string
 }
 
@@ -155,7 +157,7 @@ func optionsOf(c *cli.Command) (options, error) {
 		kernel: c.String("kernel"), modules: c.String("modules"), initrd: c.String("initrd"), vsock: c.String("vsock"),
 		vcpus: c.Int("cpus"), cpu: c.String("cpu"), cmdline: c.String("cmdline"), command: command,
 		env: c.StringSlice("env"), workdir: c.String("workdir"), user: c.String("user"), overlay: c.Bool("overlay"),
-		verbose: c.Bool("verbose"), packed: c.Bool("packed"), withParent: c.Bool("exit-with-parent"), serial: c.String("serial"), metrics: c.String("metrics"),
+		verbose: c.Bool("verbose"), packed: c.Bool("packed"), withParent: c.Bool("exit-with-parent"), console: c.Bool("console"), serial: c.String("serial"), metrics: c.String("metrics"),
 	}
 	o.remote = remoteOptions{policy: c.String("evict-policy"), prefetch: c.String("prefetch"), checksums: c.Bool("checksums"), deadline: c.Duration("memory-deadline")}
 	for _, s := range c.StringSlice("memory-monitor") {

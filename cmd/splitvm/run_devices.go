@@ -65,16 +65,15 @@ func (n *vnode) openTap(o netOption) (virtionet.Backend, int, error) {
 // guestCID is a guest's address on its own vsock; nobody else is on it.
 const guestCID = 3
 
-// openVsock makes the socket through which the host reaches the guest's ports.
+// openVsock makes the sockets through which the host reaches the guest's agent
+// and, with --vsock, everybody its ports.
 func (n *vnode) openVsock(context.Context) error {
-	if n.o.vsock == "" {
-		return nil
-	}
 	dev, err := vsock.New(vsock.Config{CID: guestCID, Path: n.o.vsock, Log: n.log})
 	if err != nil {
 		return err
 	}
 	n.onClose(dev.Close)
+	n.sockets = dev
 	n.devices = append(n.devices, dev)
 	return nil
 }

@@ -30,12 +30,14 @@ const powerOffTime = 15 * time.Second
 
 // guestIO joins the guest's consoles, streams and status to the user's.
 type guestIO struct {
-	term    *terminal
-	command bool      // a command was given, so a status is owed
-	tail    *tail     // the last of the serial port
-	serial  io.Writer // the serial port's output
-	streams *console.Device
-	screen  *console.Device // nil unless a person types
+	term     *terminal
+	command  bool      // a command was given, so a status is owed
+	detached bool      // the console is for those that attach
+	tail     *tail     // the last of the serial port
+	serial   io.Writer // the serial port's output
+	streams  *console.Device
+	screen   *console.Device // nil unless a person types, here or by `splitvm console`
+	written  *transcript     // what the command or the console wrote
 
 	mu      sync.Mutex
 	started bool            // guarded by mu; the command runs
@@ -60,8 +62,9 @@ const (
 // openIO makes the consoles. A person gets a terminal; a pipe, the command's
 // streams as they are.
 func (n *vnode) openIO(context.Context) error {
-	g := &guestIO{command: len(n.o.command) > 0, tail: &tail{max: serialTail}, ended: make(chan struct{}), broken: make(chan os.Signal, 1)}
+	g := &guestIO{command: len(n.o.command) > 0, detached: n.o.console, tail: &tail{max: serialTail}, ended: make(chan struct{}), broken: make(chan os.Signal, 1), written: newTranscript()}
 	n.io = g
+	n.onClose(g.written.close)
 	g.serial = g.tail
 	if n.o.serial != "" {
 		f, err := os.OpenFile(n.o.serial, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
@@ -77,12 +80,15 @@ func (n *vnode) openIO(context.Context) error {
 		g.serial = io.MultiWriter(g.serial, g.stderr)
 	}
 	signal.Ignore(unix.SIGPIPE) // an outlet's writes tell
-	term, err := openTerminal(os.Stdin, os.Stdout)
-	if err != nil {
-		return fmt.Errorf("put the terminal into raw mode: %w", err)
+	g.term = &terminal{in: os.Stdin}
+	if !g.detached {
+		term, err := openTerminal(os.Stdin, os.Stdout)
+		if err != nil {
+			return fmt.Errorf("put the terminal into raw mode: %w", err)
+		}
+		g.term = term
+		n.onClose(term.close)
 	}
-	g.term = term
-	n.onClose(term.close)
 	return g.open(n)
 }
 
@@ -90,8 +96,8 @@ func (g *guestIO) open(n *vnode) error {
 	streams, err := console.New(console.Config{Ports: []console.Port{
 		statusPort: {Name: report.PortName, Output: &statusWriter{g: g}},
 		stdinPort:  {Name: cmdline.StdinPort},
-		stdoutPort: {Name: cmdline.StdoutPort, Output: g.stdout},
-		stderrPort: {Name: cmdline.StderrPort, Output: g.stderr},
+		stdoutPort: {Name: cmdline.StdoutPort, Output: io.MultiWriter(g.written, g.stdout)},
+		stderrPort: {Name: cmdline.StderrPort, Output: io.MultiWriter(g.written, g.stderr)},
 	}})
 	if err != nil {
 		return err
@@ -99,11 +105,11 @@ func (g *guestIO) open(n *vnode) error {
 	g.streams = streams
 	n.onClose(streams.Close)
 	n.devices = append(n.devices, streams)
-	if g.command && !g.term.interactive() {
+	if g.command && !g.term.interactive() && !g.detached {
 		return nil
 	}
 	cols, rows := g.term.size()
-	g.screen, err = console.New(console.Config{Ports: []console.Port{{Console: true, Output: g.stdout}}, Cols: uint16(cols), Rows: uint16(rows)})
+	g.screen, err = console.New(console.Config{Ports: []console.Port{{Console: true, Output: io.MultiWriter(g.written, g.stdout)}}, Cols: uint16(cols), Rows: uint16(rows)})
 	if err != nil {
 		return err
 	}
@@ -200,7 +206,9 @@ func (g *guestIO) take(m report.Message) {
 // last words. The function that it returns ends that.
 func (g *guestIO) start(ctx context.Context, m *pc.Machine, withParent bool) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	go g.term.pump(g.input(), g.closeInput, cancel)
+	if !g.detached {
+		go g.term.pump(g.input(), g.closeInput, cancel)
+	}
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGWINCH, unix.SIGCONT)
 	if withParent {

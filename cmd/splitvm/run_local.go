@@ -18,6 +18,7 @@ import (
 	"splitvm/vmm/pc"
 	"splitvm/vmm/probe"
 	"splitvm/vmm/virtio"
+	"splitvm/vmm/virtio/vsock"
 )
 
 // vnode is a guest that is being put together, and what has to be closed after
@@ -30,6 +31,7 @@ type vnode struct {
 	memory  *memory.Memory
 	plan    *boot.Plan
 	devices []virtio.Device
+	sockets *vsock.Device
 	io      *guestIO
 	machine *pc.Machine
 	far     *farMemory     // nil: the memory is local

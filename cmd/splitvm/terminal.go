@@ -92,26 +92,35 @@ func (t *terminal) close() error {
 // pump hands what is typed to the guest until the input ends, which it reports
 // to eof, or the user escapes, which it reports to escaped.
 func (t *terminal) pump(guest io.Writer, eof func(), escaped func(error)) {
+	f := escapeFilter{on: t.interactive(), end: 'x'}
+	switch t.pumpFiltered(&f, guest) {
+	case escapeEnd:
+		escaped(errEscaped)
+	case escapeEOF:
+		eof()
+	}
+}
+
+// pumpFiltered hands what is typed to the guest until the user escapes, the
+// input ends, or the guest takes no more (escapeNone).
+func (t *terminal) pumpFiltered(f *escapeFilter, guest io.Writer) escapeAction {
 	buf := make([]byte, 4096)
-	f := escapeFilter{on: t.interactive()}
 	for {
 		n, err := t.in.Read(buf)
 		out, action := f.filter(buf[:n])
 		if len(out) > 0 {
 			if _, werr := guest.Write(out); werr != nil {
-				return
+				return escapeNone
 			}
 		}
 		switch action {
 		case escapeEnd:
-			escaped(errEscaped)
-			return
+			return escapeEnd
 		case escapeHelp:
-			t.say("\nCtrl-A x       end the guest\nCtrl-A Ctrl-A  send Ctrl-A")
+			t.say("\n" + f.help())
 		}
 		if err != nil {
-			eof()
-			return
+			return escapeEOF
 		}
 	}
 }
@@ -122,13 +131,24 @@ const (
 	escapeNone escapeAction = iota
 	escapeEnd
 	escapeHelp
+	escapeEOF // of the input
 )
 
 // escapeFilter takes the escape sequences out of what is typed. A sequence may
 // be split over reads.
 type escapeFilter struct {
 	on      bool
+	end     byte // after the escape key: x ends the guest, d detaches from it
 	pending bool
+}
+
+// help tells the keys.
+func (f *escapeFilter) help() string {
+	does := "end the guest"
+	if f.end == 'd' {
+		does = "detach; the guest runs on"
+	}
+	return fmt.Sprintf("Ctrl-A %c       %s\nCtrl-A Ctrl-A  send Ctrl-A", f.end, does)
 }
 
 // filter returns what goes to the guest and what else to do. After escapeEnd
@@ -148,7 +168,7 @@ func (f *escapeFilter) filter(p []byte) ([]byte, escapeAction) {
 		}
 		f.pending = false
 		switch b {
-		case 'x', 'X':
+		case f.end, f.end - 'a' + 'A':
 			return out, escapeEnd
 		case 'h', '?':
 			action = escapeHelp

@@ -19,7 +19,7 @@ func TestEscapeFilter(t *testing.T) {
 		{"help", []string{"a\x01hb"}, "ab", escapeHelp},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			f := escapeFilter{on: true}
+			f := escapeFilter{on: true, end: 'x'}
 			var out []byte
 			var action escapeAction
 			for _, p := range c.in {
