@@ -103,7 +103,11 @@ func detect(path string) (kind, error) {
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return "", err
 	}
-	return detectArchive(f)
+	k, err := detectArchive(f)
+	if err != nil && n >= 512 && head[510] == 0x55 && head[511] == 0xAA {
+		return "", fmt.Errorf("it is a disk with partitions, which no image can be: run it with --disk %s, or import one of its partitions", path)
+	}
+	return k, err
 }
 
 // importTree makes one layer of an archive or a folder.

@@ -223,6 +223,7 @@ func TestImportRefuses(t *testing.T) {
 	for path, want := range map[string]string{
 		two: "--name",
 		writeFile(t, t.TempDir()+"/rubbish", []byte(strings.Repeat("rubbish", 1000))): "neither an archive",
+		writeFile(t, t.TempDir()+"/parts", append(make([]byte, 510), 0x55, 0xAA)):     "partitions",
 		writeFile(t, t.TempDir()+"/empty", nil):                                       "nothing is in it",
 		writeFile(t, t.TempDir()+"/evil.tar", evil):                                   "index.json",
 		"/no/such/file": "no such file",
