@@ -119,7 +119,7 @@ func (m *Memory) add(b Backing) error {
 	}
 	r, err := mapRegion(b)
 	if err != nil {
-		return fmt.Errorf("map RAM at %#x, %d MiB: %w (see vm.max_map_count, RLIMIT_AS and free memory)", b.GPA, b.Size>>20, err)
+		return fmt.Errorf("map RAM at %#x, %d MiB: %w (see vm.max_map_count, vm.overcommit_memory, RLIMIT_AS and free memory)", b.GPA, b.Size>>20, err)
 	}
 	m.regions = append(m.regions, r)
 	return nil
