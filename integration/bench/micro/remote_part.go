@@ -13,6 +13,7 @@ import (
 
 	"splitvm/ept/handoff"
 	"splitvm/remote/server"
+	"splitvm/remote/threads"
 	"splitvm/remote/transport"
 	"splitvm/remote/wire"
 )
@@ -25,6 +26,9 @@ func pagerPart(ctx context.Context, socket int) error {
 	}
 	return handoff.Serve(ctx, conn, handoff.Remote{})
 }
+
+// monitorThreads is how many connections of a guest's monitor block, at most.
+const monitorThreads = 16
 
 // monitorPart is a memory monitor: it reads the number of bytes to hold at most
 // from its socket, writes the address at which it serves, and ends when the
@@ -44,6 +48,9 @@ func monitorPart(socket int) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
+	if err := threads.Block(monitorThreads); err != nil {
+		slog.Debug("monitor's threads", "err", err)
+	}
 	srv := server.New(server.Config{Store: store, Options: wire.OptSums, Log: slog.New(slog.DiscardHandler)})
 	l, err := transport.Listen("127.0.0.1:0")
 	if err != nil {
