@@ -49,6 +49,7 @@ type Pager struct {
 	streams     atomic.Int64 // free frames that streams want
 	evictor     *evictor
 	outstanding outstanding
+	follow      *follow
 	stats       stats
 
 	health     health
@@ -102,6 +103,9 @@ func newPager(cfg Config) (*Pager, error) {
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.budget.capacity.Store(int64(cfg.Capacity))
 	p.outstanding.init()
+	if p.follow, err = newFollow(len(cfg.Faults), len(cfg.Monitors)); err != nil {
+		return nil, fmt.Errorf("start pager: %w", err)
+	}
 	p.health = make(health, len(cfg.Monitors))
 	p.evictor = &evictor{pager: p, wake: make(chan struct{}, 1)}
 	for i, f := range cfg.Faults {

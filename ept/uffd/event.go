@@ -14,6 +14,8 @@ type Event struct {
 	Write bool   // the access is a write
 	WP    bool   // to a page that is there, and write-protected
 	Minor bool   // the page is there, but not mapped
+	// Thread is the id of the thread, in its own namespace; 0 without FeatureThreadID.
+	Thread uint32
 }
 
 // The kernel's struct uffd_msg: u8 event at 0; for a page fault u64 flags at 8,
@@ -69,6 +71,8 @@ func decode(raw []byte, events []Event) ([]Event, error) {
 			Write: flags&flagWrite != 0,
 			WP:    flags&flagWP != 0,
 			Minor: flags&flagMinor != 0,
+
+			Thread: binary.LittleEndian.Uint32(raw[24:]),
 		})
 	}
 	return events, nil

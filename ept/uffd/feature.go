@@ -19,7 +19,7 @@ const (
 	FeatureMinorShmem   Features = 1 << 10 // events of pages that are there, and unmapped
 	FeatureProtectShmem Features = 1 << 12 // write protection of shared memory
 	FeaturePoison       Features = 1 << 14 // Poison
-	FeaturesPager                = FeatureProtect | FeatureMissingShmem | FeatureMinorShmem | FeatureProtectShmem
+	FeaturesPager                = FeatureProtect | FeatureMissingShmem | FeatureThreadID | FeatureMinorShmem | FeatureProtectShmem
 	ioctlAPI                     = 0xc018aa3f
 	ioctlRegister                = 0xc020aa00
 	ioctlUnregister              = 0x8010aa01

@@ -104,7 +104,12 @@ func (a *area) event(t *testing.T) Event {
 	if err != nil || len(events) != 1 {
 		t.Fatalf("got events %v, error %v, want one event", events, err)
 	}
-	return events[0]
+	e := events[0]
+	if _, err := os.Stat(fmt.Sprintf("/proc/self/task/%d", e.Thread)); e.Thread == 0 || err != nil {
+		t.Errorf("event of thread %d, want one of this process", e.Thread)
+	}
+	e.Thread = 0 // so that events can be compared
+	return e
 }
 
 func served(t *testing.T, c <-chan byte, want byte) {
