@@ -62,7 +62,11 @@ func (s *session) Submit(r *block.Request) (done bool, err error) {
 	if j == nil {
 		j = &job{disk: s.Disk}
 	}
-	j.start(r)
+	n := j.split(r)
+	if n == 0 {
+		return true, fmt.Errorf("volume %s: %v of %d bytes: %w: too many pieces in a sector", s.name, r.Op, r.Length, remote.Range)
+	}
+	j.start(n)
 	return false, nil
 }
 
@@ -101,11 +105,9 @@ type job struct {
 	err  error // guarded by mu: the first
 }
 
-// start submits the parts of r.
-func (j *job) start(r *block.Request) {
-	j.r, j.err = r, nil
-	n := j.split()
-	j.left = n
+// start submits the first n parts.
+func (j *job) start(n int) {
+	j.left, j.err = n, nil
 	for _, sub := range j.subs[:n] {
 		j.disk.v.Queue(sub)
 	}
@@ -115,9 +117,10 @@ func (j *job) start(r *block.Request) {
 // their turn between.
 const maxRange = 64 << 20
 
-// split fills subs with the parts of the request and returns their number.
-func (j *job) split() int {
-	r := j.r
+// split fills subs with the parts of a request and returns their number; 0 if one
+// would have no sector in as many slices as it may have.
+func (j *job) split(r *block.Request) int {
+	j.r = r
 	if r.Op == block.OpFlush {
 		*j.sub(0) = blockclient.Request{Op: blockwire.Flush, Done: j.done}
 		return 1
@@ -131,7 +134,9 @@ func (j *job) split() int {
 		sub := j.sub(n)
 		mem, size := sub.Memory[:0], min(left, limit)
 		if payload {
-			mem, memory, size = cut(mem, memory, size)
+			if mem, memory, size = cut(mem, memory, size); size == 0 {
+				return 0
+			}
 		}
 		*sub = blockclient.Request{
 			Op: opOf[r.Op], Offset: off, Length: size, Memory: mem, Done: j.done,
