@@ -451,6 +451,7 @@ type HeartbeatRequest struct {
 	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
 	Instance      uint64                 `protobuf:"varint,2,opt,name=instance,proto3" json:"instance,omitempty"`
 	Used          *Resources             `protobuf:"bytes,3,opt,name=used,proto3" json:"used,omitempty"`
+	Vregions      []uint64               `protobuf:"varint,4,rep,packed,name=vregions,proto3" json:"vregions,omitempty"` // a memory monitor: every vRegion that it holds
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -506,9 +507,19 @@ func (x *HeartbeatRequest) GetUsed() *Resources {
 	return nil
 }
 
+func (x *HeartbeatRequest) GetVregions() []uint64 {
+	if x != nil {
+		return x.Vregions
+	}
+	return nil
+}
+
 type HeartbeatResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	State         MemberState            `protobuf:"varint,1,opt,name=state,proto3,enum=splitvm.v1.MemberState" json:"state,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	State MemberState            `protobuf:"varint,1,opt,name=state,proto3,enum=splitvm.v1.MemberState" json:"state,omitempty"`
+	// Of the vRegions that were reported, those of this rack that belong to no
+	// vNode any more: the monitor deletes them.
+	Forget        []uint64 `protobuf:"varint,2,rep,packed,name=forget,proto3" json:"forget,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -548,6 +559,13 @@ func (x *HeartbeatResponse) GetState() MemberState {
 		return x.State
 	}
 	return MemberState_MEMBER_STATE_UNSPECIFIED
+}
+
+func (x *HeartbeatResponse) GetForget() []uint64 {
+	if x != nil {
+		return x.Forget
+	}
+	return nil
 }
 
 type LeaveRequest struct {
@@ -758,13 +776,15 @@ const file_member_proto_rawDesc = "" +
 	"\x06member\x18\x01 \x01(\v2\x12.splitvm.v1.MemberR\x06member\"9\n" +
 	"\x10RegisterResponse\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x15\n" +
-	"\x06ttl_ms\x18\x02 \x01(\x03R\x05ttlMs\"i\n" +
+	"\x06ttl_ms\x18\x02 \x01(\x03R\x05ttlMs\"\x85\x01\n" +
 	"\x10HeartbeatRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1a\n" +
 	"\binstance\x18\x02 \x01(\x04R\binstance\x12)\n" +
-	"\x04used\x18\x03 \x01(\v2\x15.splitvm.v1.ResourcesR\x04used\"B\n" +
+	"\x04used\x18\x03 \x01(\v2\x15.splitvm.v1.ResourcesR\x04used\x12\x1a\n" +
+	"\bvregions\x18\x04 \x03(\x04R\bvregions\"Z\n" +
 	"\x11HeartbeatResponse\x12-\n" +
-	"\x05state\x18\x01 \x01(\x0e2\x17.splitvm.v1.MemberStateR\x05state\":\n" +
+	"\x05state\x18\x01 \x01(\x0e2\x17.splitvm.v1.MemberStateR\x05state\x12\x16\n" +
+	"\x06forget\x18\x02 \x03(\x04R\x06forget\":\n" +
 	"\fLeaveRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1a\n" +
 	"\binstance\x18\x02 \x01(\x04R\binstance\"\x0f\n" +

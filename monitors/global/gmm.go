@@ -1,0 +1,143 @@
+package global
+
+import (
+	"maps"
+	"slices"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"splitvm/monitors/global/place"
+	"splitvm/remote/api"
+)
+
+// maxIndices bounds one request.
+const maxIndices = 1 << 14
+
+// placeVRegions implements api.VRegionsServer.
+func (l *leader) placeVRegions(in *api.PlaceVRegionsRequest) (*api.PlaceVRegionsResponse, error) {
+	if len(in.Indices) > maxIndices || in.Bytes == 0 || in.Bytes > maxVRegion {
+		return nil, status.Errorf(codes.InvalidArgument, "%d vRegions of %d bytes: at most %d of 1 GiB", len(in.Indices), in.Bytes, maxIndices)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	v := l.vnodes[in.Vnode]
+	if v == nil || v.Run != in.Run || !active(v) {
+		return nil, status.Errorf(codes.FailedPrecondition, "run %d of vNode %d is over", in.Run, in.Vnode)
+	}
+	placed := map[uint32]*api.VRegion{}
+	for _, r := range l.vregions[v.Id] {
+		placed[r.Index] = r
+	}
+	var c change
+	answer := &api.PlaceVRegionsResponse{}
+	for _, i := range in.Indices {
+		r := placed[i]
+		if r == nil {
+			var err error
+			if r, err = l.placeVRegion(&c, v, i, in); err != nil {
+				l.undo(&c, v.Id)
+				return nil, err
+			}
+			placed[i] = r
+		}
+		answer.Vregions = append(answer.Vregions, proto.CloneOf(r))
+	}
+	if len(c.ops) > 0 {
+		if err := l.commit(&c); err != nil {
+			return nil, err
+		}
+	}
+	return answer, l.addOwners(answer)
+}
+
+// placeVRegion finds owners for one vRegion.
+func (l *leader) placeVRegion(c *change, v *api.VNode, index uint32, in *api.PlaceVRegionsRequest) (*api.VRegion, error) {
+	d, err := l.pools[api.Role_ROLE_MEMORY].Place(place.Request{Need: place.Amount{in.Bytes}, Replicas: max(1, int(in.Replicas))})
+	if err != nil {
+		return nil, status.Errorf(codes.ResourceExhausted, "place vRegion %d (%d MiB) of vNode %s: %v", index, in.Bytes>>20, v.Spec.Name, err)
+	}
+	r := &api.VRegion{Id: l.rack<<countBits | l.next(c, "vregion"), Vnode: v.Id, Index: index, Bytes: in.Bytes, Epoch: 1, Why: d.Why}
+	for _, m := range d.Members {
+		r.Owners = append(r.Owners, uint64(m))
+	}
+	l.vregions[v.Id] = append(l.vregions[v.Id], r)
+	l.known[r.Id] = true
+	c.put(idKey(keyRegion, r.Id), r)
+	l.log.Debug("vregion.placed", "vID", v.Id, "vRegion", r.Id, "index", index, "owners", r.Owners, "why", r.Why)
+	return r, nil
+}
+
+// undo takes back the vRegions of a change that is not written.
+func (l *leader) undo(c *change, vnode uint64) {
+	written := map[string]bool{}
+	for _, op := range c.ops {
+		written[string(op.KeyBytes())] = true
+	}
+	l.vregions[vnode] = slices.DeleteFunc(l.vregions[vnode], func(r *api.VRegion) bool {
+		if !written[idKey(keyRegion, r.Id)] {
+			return false
+		}
+		l.release(r)
+		return true
+	})
+}
+
+// release gives back what is promised for a vRegion.
+func (l *leader) release(r *api.VRegion) {
+	for _, o := range r.Owners {
+		l.pools[api.Role_ROLE_MEMORY].Release(place.ID(o), place.Amount{r.Bytes})
+	}
+	delete(l.known, r.Id)
+}
+
+// freeVRegions gives a vNode's memory back: owners learn it with their next
+// heartbeat. The caller holds mu.
+func (l *leader) freeVRegions(c *change, vnode uint64) int {
+	list := l.vregions[vnode]
+	for _, r := range list {
+		l.release(r)
+		c.remove(idKey(keyRegion, r.Id))
+	}
+	delete(l.vregions, vnode)
+	return len(list)
+}
+
+// addOwners tells where the owners are.
+func (l *leader) addOwners(answer *api.PlaceVRegionsResponse) error {
+	seen := map[uint64]bool{}
+	for _, r := range answer.Vregions {
+		for _, id := range r.Owners {
+			m := l.members[id]
+			if m == nil {
+				return status.Errorf(codes.FailedPrecondition, "memory monitor %d, an owner of vRegion %#x, is gone", id, r.Id)
+			}
+			if !seen[id] {
+				seen[id] = true
+				answer.Owners = append(answer.Owners, &api.Owner{Id: id, Name: m.Name, Data: m.Data})
+			}
+		}
+	}
+	return nil
+}
+
+func (l *leader) listVRegions(ref string) (*api.ListVRegionsResponse, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	ids := slices.Sorted(maps.Keys(l.vregions))
+	if ref != "" {
+		v, err := l.find(ref)
+		if err != nil {
+			return nil, err
+		}
+		ids = []uint64{v.Id}
+	}
+	r := &api.ListVRegionsResponse{}
+	for _, id := range ids {
+		for _, x := range slices.SortedFunc(slices.Values(l.vregions[id]), byIndex) {
+			r.Vregions = append(r.Vregions, proto.CloneOf(x))
+		}
+	}
+	return r, nil
+}

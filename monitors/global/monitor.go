@@ -1,0 +1,118 @@
+package global
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync/atomic"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/client/v3/concurrency"
+	"golang.org/x/sync/errgroup"
+
+	"splitvm/monitors/global/place"
+)
+
+// Config is a global monitor as its user describes it.
+type Config struct {
+	Listen string // HOST:PORT of the gRPC services
+	Name   string // of this one among several
+	Etcd   Etcd
+	Lease  time.Duration // of members; a member whose heartbeats stop for so long is lost
+	Policy place.Policy
+	// How often each resource may be promised; 0: once.
+	MemoryOvercommit, VCPUOvercommit, DiskOvercommit float64
+	Log                                              *slog.Logger
+	// Ready, if set, is called with the address when it is being listened on.
+	Ready func(net.Addr)
+}
+
+// DefaultLease of members.
+const DefaultLease = 10 * time.Second
+
+// leaderTTL is for how long an election holds without a sign of life, in seconds.
+const leaderTTL = 5
+
+type monitor struct {
+	cfg    Config
+	client *clientv3.Client
+	leader atomic.Pointer[leader] // nil: another one leads
+}
+
+// Run serves until ctx ends (nil) or something fails.
+func Run(ctx context.Context, cfg Config) error {
+	if cfg.Lease == 0 {
+		cfg.Lease = DefaultLease
+	}
+	listener, err := net.Listen("tcp", cfg.Listen)
+	if err != nil {
+		return fmt.Errorf("global monitor: %w", err)
+	}
+	defer listener.Close()
+	client, closeEtcd, err := openEtcd(ctx, cfg.Etcd)
+	if err != nil {
+		return fmt.Errorf("global monitor: %w", err)
+	}
+	defer closeEtcd()
+	m := &monitor{cfg: cfg, client: client}
+	srv := newServer(m)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return srv.Serve(listener) })
+	g.Go(func() error { m.campaigns(ctx); srv.Stop(); return nil })
+	cfg.Log.Info("global monitor listens", "address", listener.Addr().String())
+	if cfg.Ready != nil {
+		cfg.Ready(listener.Addr())
+	}
+	return g.Wait()
+}
+
+// campaigns leads whenever it may, until ctx ends.
+func (m *monitor) campaigns(ctx context.Context) {
+	for ctx.Err() == nil {
+		if err := m.term(ctx); err != nil && ctx.Err() == nil {
+			m.cfg.Log.Warn("leadership ended", "err", err)
+			select {
+			case <-ctx.Done():
+			case <-time.After(100 * time.Millisecond):
+			}
+		}
+	}
+}
+
+// term waits to be elected, and leads until that ends.
+func (m *monitor) term(ctx context.Context) error {
+	session, err := concurrency.NewSession(m.client, concurrency.WithTTL(leaderTTL), concurrency.WithContext(ctx))
+	if err != nil {
+		return fmt.Errorf("election: %w", err)
+	}
+	defer session.Close()
+	election := concurrency.NewElection(session, keyLeader)
+	if err := election.Campaign(ctx, m.cfg.Name); err != nil {
+		return fmt.Errorf("election: %w", err)
+	}
+	l := newLeader(ctx, &m.cfg, &store{client: m.client, key: election.Key(), rev: election.Rev()})
+	defer l.close()
+	rev, err := l.load(ctx)
+	if err != nil {
+		return err
+	}
+	l.wg.Go(func() { l.watchLeases(rev) })
+	l.wg.Go(l.resume)
+	m.leader.Store(l)
+	defer m.leader.Store(nil)
+	m.cfg.Log.Info("leads", "name", m.cfg.Name)
+	select {
+	case <-session.Done():
+		return errors.New("the election's session ended")
+	case <-l.ctx.Done():
+	}
+	if ctx.Err() != nil { // make way at once
+		resign, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		return election.Resign(resign)
+	}
+	return context.Cause(l.ctx)
+}

@@ -1,0 +1,141 @@
+package global
+
+import (
+	"context"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/reflection"
+	"google.golang.org/grpc/status"
+
+	"splitvm/remote/api"
+)
+
+// server answers while its monitor leads.
+type server struct {
+	api.UnimplementedMembersServer
+	api.UnimplementedVNodesServer
+	api.UnimplementedVRegionsServer
+	api.UnimplementedVolumesServer
+	api.UnimplementedEventsServer
+	m *monitor
+}
+
+var (
+	_ api.MembersServer  = (*server)(nil)
+	_ api.VNodesServer   = (*server)(nil)
+	_ api.VRegionsServer = (*server)(nil)
+	_ api.VolumesServer  = (*server)(nil)
+	_ api.EventsServer   = (*server)(nil)
+)
+
+func newServer(m *monitor) *grpc.Server {
+	g := grpc.NewServer()
+	s := &server{m: m}
+	api.RegisterMembersServer(g, s)
+	api.RegisterVNodesServer(g, s)
+	api.RegisterVRegionsServer(g, s)
+	api.RegisterVolumesServer(g, s)
+	api.RegisterEventsServer(g, s)
+	reflection.Register(g)
+	return g
+}
+
+func notLeading(why error) error {
+	return status.Errorf(codes.Unavailable, "this global monitor does not lead: %v", why)
+}
+
+// led calls do with the leader, if that is here.
+func led[T any](s *server, do func(*leader) (T, error)) (T, error) {
+	l := s.m.leader.Load()
+	if l == nil || l.ctx.Err() != nil {
+		var none T
+		return none, status.Error(codes.Unavailable, "this global monitor does not lead")
+	}
+	return do(l)
+}
+
+func (s *server) Register(ctx context.Context, r *api.RegisterRequest) (*api.RegisterResponse, error) {
+	return led(s, func(l *leader) (*api.RegisterResponse, error) { return l.register(ctx, r.GetMember()) })
+}
+
+func (s *server) Heartbeat(ctx context.Context, r *api.HeartbeatRequest) (*api.HeartbeatResponse, error) {
+	return led(s, func(l *leader) (*api.HeartbeatResponse, error) { return l.heartbeat(ctx, r) })
+}
+
+func (s *server) Leave(_ context.Context, r *api.LeaveRequest) (*api.LeaveResponse, error) {
+	return led(s, func(l *leader) (*api.LeaveResponse, error) { return l.leave(r) })
+}
+
+func (s *server) ListMembers(_ context.Context, r *api.ListMembersRequest) (*api.ListMembersResponse, error) {
+	return led(s, func(l *leader) (*api.ListMembersResponse, error) { return l.listMembers(r.Role), nil })
+}
+
+func (s *server) CreateVNode(ctx context.Context, r *api.CreateVNodeRequest) (*api.VNode, error) {
+	return led(s, func(l *leader) (*api.VNode, error) {
+		v, err := l.create(r)
+		if err != nil || !r.Start || v.Run > 0 { // a repeated request may have started it
+			return v, err
+		}
+		return l.start(ctx, v.Spec.Name)
+	})
+}
+
+func (s *server) StartVNode(ctx context.Context, r *api.VNodeRef) (*api.VNode, error) {
+	return led(s, func(l *leader) (*api.VNode, error) { return l.start(ctx, r.Vnode) })
+}
+
+func (s *server) StopVNode(ctx context.Context, r *api.StopVNodeRequest) (*api.VNode, error) {
+	return led(s, func(l *leader) (*api.VNode, error) { return l.stop(ctx, r) })
+}
+
+func (s *server) RemoveVNode(ctx context.Context, r *api.VNodeRef) (*api.RemoveVNodeResponse, error) {
+	return led(s, func(l *leader) (*api.RemoveVNodeResponse, error) {
+		return &api.RemoveVNodeResponse{}, l.remove(ctx, r.Vnode)
+	})
+}
+
+func (s *server) GetVNode(_ context.Context, r *api.VNodeRef) (*api.VNode, error) {
+	return led(s, func(l *leader) (*api.VNode, error) { return l.get(r.Vnode) })
+}
+
+func (s *server) ListVNodes(context.Context, *api.ListVNodesRequest) (*api.ListVNodesResponse, error) {
+	return led(s, func(l *leader) (*api.ListVNodesResponse, error) { return l.listVNodes(), nil })
+}
+
+func (s *server) InspectVNode(_ context.Context, r *api.VNodeRef) (*api.InspectVNodeResponse, error) {
+	return led(s, func(l *leader) (*api.InspectVNodeResponse, error) { return l.inspect(r.Vnode) })
+}
+
+func (s *server) ReportVNode(_ context.Context, r *api.ReportVNodeRequest) (*api.ReportVNodeResponse, error) {
+	return led(s, func(l *leader) (*api.ReportVNodeResponse, error) { return l.report(r) })
+}
+
+func (s *server) PlaceVRegions(_ context.Context, r *api.PlaceVRegionsRequest) (*api.PlaceVRegionsResponse, error) {
+	return led(s, func(l *leader) (*api.PlaceVRegionsResponse, error) { return l.placeVRegions(r) })
+}
+
+func (s *server) ListVRegions(_ context.Context, r *api.ListVRegionsRequest) (*api.ListVRegionsResponse, error) {
+	return led(s, func(l *leader) (*api.ListVRegionsResponse, error) { return l.listVRegions(r.Vnode) })
+}
+
+func (s *server) PlaceVolume(_ context.Context, r *api.PlaceVolumeRequest) (*api.VolumePlace, error) {
+	return led(s, func(l *leader) (*api.VolumePlace, error) { return l.placeVolume(r) })
+}
+
+func (s *server) ForgetVolume(_ context.Context, r *api.VolumeName) (*api.ForgetVolumeResponse, error) {
+	return led(s, func(l *leader) (*api.ForgetVolumeResponse, error) {
+		return &api.ForgetVolumeResponse{}, l.forgetVolume(r.Name)
+	})
+}
+
+func (s *server) ListVolumePlaces(context.Context, *api.ListVolumePlacesRequest) (*api.ListVolumePlacesResponse, error) {
+	return led(s, func(l *leader) (*api.ListVolumePlacesResponse, error) { return l.listVolumes(), nil })
+}
+
+func (s *server) WatchEvents(r *api.WatchEventsRequest, stream grpc.ServerStreamingServer[api.Event]) error {
+	_, err := led(s, func(l *leader) (struct{}, error) {
+		return struct{}{}, l.watch(stream.Context(), r.After, r.Follow, stream.Send)
+	})
+	return err
+}

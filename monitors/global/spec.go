@@ -1,0 +1,100 @@
+package global
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"regexp"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+
+	"splitvm/remote"
+	"splitvm/remote/api"
+)
+
+// Limits and defaults of a vNode's specification.
+const (
+	minMemory     = 4 << 20
+	maxMemory     = 1 << 44
+	maxVCPUs      = 1024
+	maxVRegion    = remote.MaxVRegionLines * remote.LineSize
+	defaultWeight = 100
+	defaultFloor  = 8 << 20
+)
+
+var nameOK = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$`).MatchString
+
+// complete checks a specification and fills in what is not given.
+func complete(in *api.VNodeSpec) (*api.VNodeSpec, error) {
+	if in == nil {
+		return nil, errors.New("a vNode needs a specification")
+	}
+	s := proto.CloneOf(in)
+	if s.Vcpus == 0 {
+		s.Vcpus = 1
+	}
+	if s.VregionBytes == 0 {
+		s.VregionBytes = maxVRegion
+	}
+	if s.Network == "" {
+		s.Network = "default"
+	}
+	if s.Excache == nil {
+		s.Excache = &api.ExCacheShare{}
+	}
+	e := s.Excache
+	if e.Weight == 0 {
+		e.Weight = defaultWeight
+	}
+	if e.LimitBytes == 0 {
+		e.LimitBytes = s.MemoryBytes
+	}
+	if e.FloorBytes == 0 {
+		e.FloorBytes = min(defaultFloor, e.LimitBytes)
+	}
+	return s, check(s)
+}
+
+func check(s *api.VNodeSpec) error {
+	v := s.VregionBytes
+	switch {
+	case s.Name != "" && !nameOK(s.Name), !nameOK(s.Network):
+		return fmt.Errorf("name %q, network %q: use up to 63 letters, digits, '-', '_' and '.', beginning with a letter or digit", s.Name, s.Network)
+	case s.Name != "" && strings.Trim(s.Name, "0123456789") == "":
+		return fmt.Errorf("name %q: a number would be taken for a vID", s.Name)
+	case s.MemoryBytes < minMemory || s.MemoryBytes > maxMemory || s.MemoryBytes%remote.LineSize != 0:
+		return fmt.Errorf("memory of %d bytes: give whole pages, %d MiB to %d GiB", s.MemoryBytes, minMemory>>20, maxMemory>>30)
+	case s.Vcpus > maxVCPUs:
+		return fmt.Errorf("%d vCPUs: at most %d", s.Vcpus, maxVCPUs)
+	case v < remote.LineSize || v > maxVRegion || v&(v-1) != 0:
+		return fmt.Errorf("vRegions of %d bytes: give a power of two up to 1 GiB", v)
+	case (s.Kernel == "") == (s.Bare == ""):
+		return errors.New("a vNode runs either a kernel or a bare program")
+	case s.Excache.FloorBytes > s.Excache.LimitBytes:
+		return fmt.Errorf("ExCache: the floor of %d bytes is above the limit of %d", s.Excache.FloorBytes, s.Excache.LimitBytes)
+	}
+	return nil
+}
+
+// vipNet is where vNodes' addresses are, on each named network; .1 is the
+// network's gateway.
+var vipNet = netip.MustParsePrefix("10.88.0.0/16")
+
+// freeVIP returns the lowest address that no vNode of the network has. The
+// caller holds mu.
+func (l *leader) freeVIP(network string) (string, error) {
+	taken := map[string]bool{}
+	for _, v := range l.vnodes {
+		if v.Spec.Network == network {
+			taken[v.Vip] = true
+		}
+	}
+	last := netip.MustParseAddr("10.88.255.254")
+	for a := netip.MustParseAddr("10.88.0.2"); a.Compare(last) <= 0; a = a.Next() {
+		if !taken[a.String()] {
+			return a.String(), nil
+		}
+	}
+	return "", fmt.Errorf("network %s: all addresses of %v are taken", network, vipNet)
+}

@@ -1,0 +1,82 @@
+package global
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/protobuf/proto"
+)
+
+// Keys in etcd, below prefix. Ids are of 16 hexadecimal digits, so that they
+// sort.
+const (
+	prefix    = "/splitvm/"
+	keyLeader = prefix + "leader"
+	keyRack   = prefix + "rack"
+	keyCount  = prefix + "count/"
+	keyMember = prefix + "member/"
+	keyVNode  = prefix + "vnode/"
+	keyRegion = prefix + "vregion/"
+	keyVolume = prefix + "volume/"
+	keyEvent  = prefix + "event/"
+)
+
+func idKey(kind string, id uint64) string { return fmt.Sprintf("%s%016x", kind, id) }
+
+// maxOps is how many changes one transaction has at most.
+const maxOps = 128
+
+// writeTime bounds a write to etcd.
+const writeTime = 10 * time.Second
+
+// errDeposed is that another global monitor leads.
+var errDeposed = errors.New("this global monitor does not lead any more")
+
+// store writes a leader's changes.
+type store struct {
+	client *clientv3.Client
+	key    string // of the election
+	rev    int64
+}
+
+// change collects what is written together.
+type change struct {
+	ops []clientv3.Op
+	err error
+}
+
+func (c *change) put(key string, m proto.Message, opts ...clientv3.OpOption) {
+	b, err := proto.Marshal(m)
+	c.err = errors.Join(c.err, err)
+	c.ops = append(c.ops, clientv3.OpPut(key, string(b), opts...))
+}
+
+func (c *change) text(key, value string) { c.ops = append(c.ops, clientv3.OpPut(key, value)) }
+
+func (c *change) remove(key string) { c.ops = append(c.ops, clientv3.OpDelete(key)) }
+
+// commit writes a change, provided that the election is still ours: at once, or
+// in the order of the change if it is too large for one transaction. Where it is
+// cut short, what is missing is the end of it.
+func (s *store) commit(ctx context.Context, c *change) error {
+	if c.err != nil {
+		return fmt.Errorf("write the rack's state: %w", c.err)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTime)
+	defer cancel()
+	for ops := c.ops; len(ops) > 0; {
+		n := min(len(ops), maxOps)
+		r, err := s.client.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(s.key), "=", s.rev)).Then(ops[:n]...).Commit()
+		if err != nil {
+			return fmt.Errorf("write the rack's state: %w", err)
+		}
+		if !r.Succeeded {
+			return errDeposed
+		}
+		ops = ops[n:]
+	}
+	return nil
+}
