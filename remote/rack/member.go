@@ -29,7 +29,10 @@ type Member struct {
 	Forget func([]remote.VRegionID)
 	// Joined is called with the member's id after each registration. May be nil.
 	Joined func(id remote.MonitorID)
-	Log    *slog.Logger
+	// Stay tells, at the end, whether to stay a member until the lease ends: for a
+	// monitor that is being restarted. May be nil.
+	Stay func() bool
+	Log  *slog.Logger
 }
 
 // leaveTime bounds the goodbye to a rack that may be gone.
@@ -60,7 +63,7 @@ func (m *Member) Keep(ctx context.Context) error {
 			m.beat(ctx, members, ttl)
 		}
 	}
-	if m.Self.Id == 0 {
+	if m.Self.Id == 0 || m.Stay != nil && m.Stay() {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTime)
