@@ -36,7 +36,7 @@ func (localVNodes) dialAgent(ctx context.Context, name string) (io.ReadWriteClos
 
 // upgrade asks a vNode's control socket for a connection that is no more HTTP.
 func upgrade(ctx context.Context, name, path, protocol string) (io.ReadWriteCloser, error) {
-	c, err := (&net.Dialer{}).DialContext(ctx, "unix", controlPath(name))
+	c, err := (&net.Dialer{}).DialContext(ctx, "unix", findControl(name))
 	if err != nil {
 		return nil, fmt.Errorf("no vNode named %s is running (%w)", name, err)
 	}

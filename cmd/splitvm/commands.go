@@ -4,7 +4,17 @@ import "github.com/urfave/cli/v3"
 
 func commands() []*cli.Command {
 	return []*cli.Command{
+		rackCommand(),
 		runCommand(),
+		createCommand(),
+		startCommand(),
+		stopCommand(),
+		killCommand(),
+		rmCommand(),
+		psCommand(),
+		inspectCommand(),
+		eventsCommand(),
+		vregionCommand(),
 		imageCommand(),
 		volumeCommand(),
 		execCommand(),
@@ -25,7 +35,7 @@ func commands() []*cli.Command {
 func monitorCommand() *cli.Command {
 	return &cli.Command{
 		Name:     "monitor",
-		Usage:    "be a monitor of the rack",
-		Commands: []*cli.Command{monitorMemoryCommand(), monitorStorageCommand()},
+		Usage:    "be a monitor of the rack, or list them",
+		Commands: []*cli.Command{monitorGlobalCommand(), monitorProcessorCommand(), monitorMemoryCommand(), monitorStorageCommand(), monitorLsCommand()},
 	}
 }

@@ -53,6 +53,19 @@ func runDir() string {
 
 func controlPath(name string) string { return filepath.Join(runDir(), name+".sock") }
 
+// findControl is the socket of a running vNode of this host: one that was run
+// alone, or one of the rack that `rack up` started.
+func findControl(name string) string {
+	path := controlPath(name)
+	if _, err := os.Stat(path); err == nil {
+		return path
+	}
+	if of, err := filepath.Glob(filepath.Join(defaultRackDir(), "p*", "run", name+".sock")); err == nil && len(of) > 0 {
+		return of[0]
+	}
+	return path
+}
+
 // openControl lets other processes of this user ask the vNode how it is and
 // change it, by HTTP on a unix socket.
 func (n *vnode) openControl(context.Context) error {
@@ -69,12 +82,14 @@ func (n *vnode) openControl(context.Context) error {
 	mux.HandleFunc("POST /excache", func(w http.ResponseWriter, r *http.Request) {
 		answer(w, struct{}{}, n.resize(r.Context(), r.FormValue("size")))
 	})
-	mux.HandleFunc("POST /agent", n.serveAgent)
-	mux.HandleFunc("POST /logs", n.serveLogs)
-	mux.HandleFunc("POST /console", n.serveConsole)
-	mux.HandleFunc("POST /console/size", func(w http.ResponseWriter, r *http.Request) {
-		answer(w, struct{}{}, n.resizeConsole(r.FormValue("cols"), r.FormValue("rows")))
-	})
+	if n.io != nil { // a bare guest has no consoles and no agent
+		mux.HandleFunc("POST /agent", n.serveAgent)
+		mux.HandleFunc("POST /logs", n.serveLogs)
+		mux.HandleFunc("POST /console", n.serveConsole)
+		mux.HandleFunc("POST /console/size", func(w http.ResponseWriter, r *http.Request) {
+			answer(w, struct{}{}, n.resizeConsole(r.FormValue("cols"), r.FormValue("rows")))
+		})
+	}
 	mux.Handle("GET /metrics", promhttp.HandlerFor(n.registry(started), promhttp.HandlerOpts{}))
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: time.Second}
 	go srv.Serve(l)
@@ -101,6 +116,11 @@ func listenControl(name string) (net.Listener, error) {
 	if err := os.MkdirAll(runDir(), 0o700); err != nil {
 		return nil, fmt.Errorf("control socket: %w (set SPLITVM_RUN_DIR to a folder of yours)", err)
 	}
+	unlock, err := lockRunDir()
+	if err != nil {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	defer unlock()
 	others, err := filepath.Glob(controlPath("*"))
 	if err != nil {
 		return nil, fmt.Errorf("control socket: %w", err)
@@ -117,6 +137,24 @@ func listenControl(name string) (net.Listener, error) {
 		return nil, fmt.Errorf("control socket: %w (set SPLITVM_RUN_DIR to a folder of yours)", err)
 	}
 	return l, os.Chmod(path, 0o600)
+}
+
+// lockRunDir keeps others from sweeping away a socket that is bound but not
+// listened on yet.
+func lockRunDir() (unlock func() error, err error) {
+	dir, err := os.Open(runDir())
+	if err != nil {
+		return nil, err
+	}
+	for {
+		if err = unix.Flock(int(dir.Fd()), unix.LOCK_EX); err != unix.EINTR {
+			break
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(err, dir.Close())
+	}
+	return dir.Close, nil
 }
 
 // abandoned tells whether nobody listens on a socket any more.

@@ -13,18 +13,22 @@ import (
 func logsCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "logs",
-		Usage:     "show what a running vNode has written",
+		Usage:     "show what a vNode has written",
 		ArgsUsage: "VNODE",
 		Description: `Shows the last mebibyte of what the guest's command wrote to its standard
-output and error, or of its console where it has one.
+output and error, or of its console where it has one. Of a vNode of a rack, which
+need not run any more, it shows all that was written.
 
 Example:
    splitvm logs -f web1`,
-		Flags: []cli.Flag{&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "go on until the vNode ends"}},
+		Flags: []cli.Flag{globalFlag(), &cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "go on until the vNode ends"}},
 		Action: func(ctx context.Context, c *cli.Command) error {
 			name, err := oneName(c)
 			if err != nil {
 				return err
+			}
+			if _, err := os.Stat(controlPath(name)); err != nil {
+				return rackLogs(ctx, c, name)
 			}
 			path := "/logs"
 			if c.Bool("follow") {

@@ -38,7 +38,7 @@ func monitorMemoryCommand() *cli.Command {
 		Name:        "memory",
 		Usage:       "serve memory to virtual machines on other hosts",
 		Description: monitorMemoryDescription,
-		Flags: []cli.Flag{
+		Flags: append([]cli.Flag{
 			&cli.StringSliceFlag{Name: "listen", Aliases: []string{"l"}, Required: true,
 				Usage: "`HOST:PORT`, unix:PATH or shm:PATH (shared memory), or several with commas between"},
 			&cli.StringFlag{Name: "mem", Aliases: []string{"m"}, Required: true, Validator: sizeFlag,
@@ -49,7 +49,7 @@ func monitorMemoryCommand() *cli.Command {
 			&cli.DurationFlag{Name: "spin", Usage: "poll for demands for `DURATION` before sleeping: burns a processor per client"},
 			&cli.Uint64Flag{Name: "id", Usage: "`NUMBER` of this monitor in the rack"},
 			&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "log each connection"},
-		},
+		}, memberFlags()...),
 		Action: runMonitorMemory,
 	}
 }
@@ -86,6 +86,7 @@ func runMonitorMemory(ctx context.Context, c *cli.Command) error {
 		Checksums: c.Bool("checksums"),
 		Metrics:   c.String("metrics"),
 		Spin:      c.Duration("spin"),
+		Rack:      memory.Rack{Global: globals(c), Name: memberName(c), Domain: c.String("domain")},
 		Log:       slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})),
 	})
 }

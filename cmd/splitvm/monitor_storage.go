@@ -30,12 +30,12 @@ func monitorStorageCommand() *cli.Command {
 		Name:        "storage",
 		Usage:       "serve volumes to virtual machines on other hosts",
 		Description: monitorStorageDescription,
-		Flags: []cli.Flag{
+		Flags: append([]cli.Flag{
 			&cli.StringSliceFlag{Name: "listen", Aliases: []string{"l"}, Required: true, Usage: "`HOST:PORT` or unix:PATH, or several with commas between"},
 			&cli.StringFlag{Name: "data", Required: true, Usage: "`DIR` of the volumes; made if it is not there"},
 			&cli.StringFlag{Name: "metrics", Usage: "serve Prometheus metrics at http://`HOST:PORT`/metrics"},
 			&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "log each connection"},
-		},
+		}, memberFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {
 			if c.Args().Present() {
 				return &exitError{exitUsage, fmt.Errorf("monitor storage: unexpected argument %q (see `splitvm monitor storage --help`)", c.Args().First())}
@@ -46,7 +46,8 @@ func monitorStorageCommand() *cli.Command {
 			}
 			return storage.Run(ctx, storage.Config{
 				Listen: addresses(c.StringSlice("listen")), Data: c.String("data"), Metrics: c.String("metrics"),
-				Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})),
+				Rack: storage.Rack{Global: globals(c), Name: memberName(c), Domain: c.String("domain")},
+				Log:  slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})),
 			})
 		},
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 
@@ -36,6 +37,7 @@ func pagerCommand() *cli.Command {
 				return fmt.Errorf("pager: descriptor %d is no unix socket", pagerSocket)
 			}
 			// Signals of a terminal are the VMM's business: the pager ends when that hangs up.
+			slog.SetLogLoggerLevel(slog.LevelWarn) // what it says is among the guest's own output
 			err = handoff.Serve(context.WithoutCancel(ctx), unix, handoff.Remote{Checksums: c.Bool("checksums")})
 			if failure := (*handoff.Failure)(nil); errors.As(err, &failure) {
 				return &exitError{code: exitRefused} // the VMM has been told, and tells the user

@@ -72,7 +72,10 @@ func runCommand() *cli.Command {
 			if err != nil {
 				return &exitError{exitUsage, fmt.Errorf("run: %w (see `splitvm run --help`)", err)}
 			}
-			status, err := run(ctx, o)
+			if o.onRack {
+				return runOnRack(ctx, c, o)
+			}
+			status, err := runHere(ctx, o)
 			if err != nil {
 				return &exitError{exitRefused, fmt.Errorf("run: %w", err)}
 			}
@@ -120,12 +123,14 @@ func runFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "console", Usage: "give the guest a terminal for splitvm console to attach to, and none of this one's input"},
 		&cli.BoolFlag{Name: "packed", Usage: "offer packed virtqueues"},
 		&cli.BoolFlag{Name: "exit-with-parent", Usage: "end the guest when the process that started splitvm dies"},
-	}, imageRunFlags()...)
+	}, append(imageRunFlags(), rackRunFlags()...)...)
 }
 
 // options is what `run` was asked for.
 type options struct {
 	name                    string
+	onRack                  bool // --global
+	rack                    rackOptions
 	image                   imageOptions
 	remote                  remoteOptions
 	kernel, modules, initrd string
@@ -159,7 +164,11 @@ func optionsOf(c *cli.Command) (options, error) {
 		env: c.StringSlice("env"), workdir: c.String("workdir"), user: c.String("user"), overlay: c.Bool("overlay"),
 		verbose: c.Bool("verbose"), packed: c.Bool("packed"), withParent: c.Bool("exit-with-parent"), console: c.Bool("console"), serial: c.String("serial"), metrics: c.String("metrics"),
 	}
-	o.remote = remoteOptions{policy: c.String("evict-policy"), prefetch: c.String("prefetch"), checksums: c.Bool("checksums"), deadline: c.Duration("memory-deadline")}
+	if o.rack, err = rackOptionsOf(c); err != nil {
+		return o, err
+	}
+	o.onRack = len(c.StringSlice("global")) > 0 && o.rack.placer == "" && !c.Bool("local") && len(c.StringSlice("memory-monitor")) == 0
+	o.remote = remoteOptions{rack: o.rack, policy: c.String("evict-policy"), prefetch: c.String("prefetch"), checksums: c.Bool("checksums"), deadline: c.Duration("memory-deadline")}
 	for _, s := range c.StringSlice("memory-monitor") {
 		o.remote.monitors = slices.AppendSeq(o.remote.monitors, fields(s))
 	}
@@ -169,7 +178,7 @@ func optionsOf(c *cli.Command) (options, error) {
 	if err := o.parse(c); err != nil {
 		return o, err
 	}
-	if err := o.check(c.Bool("local") || image != "" && len(o.remote.monitors) == 0); err != nil {
+	if err := o.check(c.Bool("local") || image != "" && !o.remote.far() && !o.onRack); err != nil || o.rack.bare != "" {
 		return o, err
 	}
 	return o, o.findKernel()
@@ -220,8 +229,10 @@ func (o *options) check(local bool) error {
 	switch {
 	case !nameOK(o.name):
 		return fmt.Errorf("name %q: use up to 63 letters, digits, '-', '_' and '.', beginning with a letter or digit", o.name)
-	case local == (len(o.remote.monitors) > 0):
-		return errors.New("give either --local or --memory-monitor HOST:PORT: racks are not there yet")
+	case !o.onRack && local == o.remote.far():
+		return errors.New("give one of --local, --memory-monitor HOST:PORT and --global HOST:PORT")
+	case o.rack.bare != "" && o.kernel != "":
+		return errors.New("give --kernel or --bare, not both")
 	case o.vcpus < 1 || o.vcpus > vmm.MaxVCPUs:
 		return fmt.Errorf("%d virtual CPUs: give 1 to %d", o.vcpus, vmm.MaxVCPUs)
 	case o.modules != "" && o.initrd != "":

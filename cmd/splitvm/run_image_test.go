@@ -58,7 +58,7 @@ func TestTakeConfig(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 		got.image, c.want.image = imageOptions{}, imageOptions{}
-		if d := cmp.Diff(c.want, got, cmp.AllowUnexported(options{}, imageOptions{}, remoteOptions{})); d != "" {
+		if d := cmp.Diff(c.want, got, cmp.AllowUnexported(options{}, rackOptions{}, imageOptions{}, remoteOptions{})); d != "" {
 			t.Errorf("%s (-want +got):\n%s", name, d)
 		}
 	}

@@ -26,7 +26,11 @@ type remoteOptions struct {
 	prefetch  string
 	checksums bool
 	deadline  time.Duration // in which a line must be served
+	rack      rackOptions   // with a placer: the rack says which monitors
 }
+
+// far tells whether the memory is at memory monitors.
+func (o remoteOptions) far() bool { return len(o.monitors) > 0 || o.rack.placer != "" }
 
 // vRegionSize is the piece of guest memory that has owners of its own.
 const vRegionSize = layout.Page1G
@@ -55,7 +59,7 @@ func (n *vnode) makeMemory(ctx context.Context) error {
 		return err
 	}
 	n.memMap = m
-	if len(n.o.remote.monitors) == 0 {
+	if !n.o.remote.far() {
 		if n.memory, err = memory.NewPrivate(m.RAM()); err == nil {
 			n.onClose(n.memory.Close)
 		}
@@ -75,10 +79,10 @@ func (n *vnode) makeMemory(ctx context.Context) error {
 
 func newFarMemory(ctx context.Context, name string, o remoteOptions, m *memory.Memory) (*farMemory, error) {
 	f := &farMemory{o: o, attach: attachment(name, o, m)}
-	if err := f.reachable(ctx); err != nil {
+	err := f.place(ctx)
+	if err != nil {
 		return nil, err
 	}
-	var err error
 	if f.guest, err = handoff.NewGuest(m.Regions()[0].File, f.attach); err != nil {
 		return nil, fmt.Errorf("remote memory: %w", err)
 	}
@@ -96,20 +100,37 @@ func newFarMemory(ctx context.Context, name string, o remoteOptions, m *memory.M
 	return f, nil
 }
 
+// place finds owners for the guest's vRegions: the rack says which, or they are
+// the given monitors in turn.
+func (f *farMemory) place(ctx context.Context) error {
+	if f.o.rack.placer != "" {
+		return placeAll(ctx, f.o.rack, &f.attach)
+	}
+	f.attach.Monitors = f.o.monitors
+	id := rand.Uint64()
+	for i := range f.attach.Regions {
+		r := &f.attach.Regions[i]
+		r.ID, r.Epoch, r.Owners = remote.VRegionID(id+uint64(i)), 1, []uint16{uint16(i % len(f.o.monitors))}
+	}
+	return f.reachable(ctx)
+}
+
 // attachment describes the guest to its pager: the memory's place in this
-// process, and the vRegions with their owners, in turn.
+// process, and its vRegions, which have no owners yet.
 func attachment(name string, o remoteOptions, m *memory.Memory) handoff.Attach {
+	size := uint64(vRegionSize)
+	if o.rack.vregion != 0 {
+		size = o.rack.vregion
+	}
 	a := handoff.Attach{
-		VNode: name, Session: remote.SessionID(rand.Uint64() | 1), Monitors: o.monitors,
-		Layout:   ept.Layout{RegionLines: vRegionSize / remote.LineSize, Shards: 1},
+		VNode: name, Session: remote.SessionID(rand.Uint64() | 1),
+		Layout:   ept.Layout{RegionLines: uint32(size / remote.LineSize), Shards: 1},
 		Capacity: o.excache / remote.LineSize, Policy: o.policy, Prefetch: o.prefetch, DeadlineN: int64(o.deadline),
 	}
-	id := rand.Uint64()
 	for _, r := range m.Regions() {
 		a.Layout.Slots = append(a.Layout.Slots, ept.Slot{GPA: ept.GPA(r.GPA), HVA: ept.HVA(r.HostAddr()), Size: r.Size, Offset: r.Offset})
-		for i := uint64(r.GPA) / vRegionSize; i*vRegionSize < uint64(r.GPA)+r.Size; i++ {
-			owner := uint16(len(a.Regions) % len(o.monitors))
-			a.Regions = append(a.Regions, handoff.Region{Index: uint32(i), ID: remote.VRegionID(id + i), Epoch: 1, Owners: []uint16{owner}})
+		for i := uint64(r.GPA) / size; i*size < uint64(r.GPA)+r.Size; i++ {
+			a.Regions = append(a.Regions, handoff.Region{Index: uint32(i)})
 		}
 	}
 	return a
@@ -118,7 +139,7 @@ func attachment(name string, o remoteOptions, m *memory.Memory) handoff.Attach {
 // eachMonitor calls do with a connection to each monitor.
 func (f *farMemory) eachMonitor(ctx context.Context, do func(c *client.Client, index int) error) error {
 	var errs []error
-	for i, addr := range f.o.monitors {
+	for i, addr := range f.attach.Monitors {
 		c, err := client.Dial(ctx, client.Config{Address: addr})
 		if err != nil {
 			errs = append(errs, fmt.Errorf("memory monitor %s: %w: start one with `splitvm monitor memory --listen %s --mem SIZE`", addr, err, addr))
@@ -169,7 +190,7 @@ func (f *farMemory) close(m *memory.Memory) error {
 			}
 			err := c.Delete(ctx, remote.Owned{VRegion: r.ID, Epoch: r.Epoch})
 			if err != nil && !errors.Is(err, remote.NoVRegion) { // never needed, never made
-				return fmt.Errorf("give vRegion %v back to %s: %w", r.ID, f.o.monitors[index], err)
+				return fmt.Errorf("give vRegion %v back to %s: %w", r.ID, f.attach.Monitors[index], err)
 			}
 		}
 		return nil

@@ -19,8 +19,8 @@ func TestRunRefuses(t *testing.T) {
 		args string // after run --kernel k
 		want string
 	}{
-		{"", "give either --local or --memory-monitor"},
-		{"--local --memory-monitor a:1", "give either --local or --memory-monitor"},
+		{"", "give one of --local, --memory-monitor HOST:PORT and --global"},
+		{"--local --memory-monitor a:1", "give one of --local, --memory-monitor HOST:PORT and --global"},
 		{"--memory-monitor nowhere", "give HOST:PORT, unix:PATH or shm:PATH"},
 		{"--local --mem 3", "at least 2 MiB"},
 		{"--local --mem 2T", "at most 1024 GiB"},

@@ -83,7 +83,7 @@ func oneName(c *cli.Command) (string, error) {
 func callVNode(ctx context.Context, name, method, path string, form url.Values, into any) error {
 	client := http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", controlPath(name))
+			return (&net.Dialer{}).DialContext(ctx, "unix", findControl(name))
 		},
 		DisableKeepAlives: true,
 	}}

@@ -32,17 +32,22 @@ func (l *leader) placeVRegions(in *api.PlaceVRegionsRequest) (*api.PlaceVRegions
 	}
 	var c change
 	answer := &api.PlaceVRegionsResponse{}
-	for _, i := range in.Indices {
-		r := placed[i]
-		if r == nil {
-			var err error
-			if r, err = l.placeVRegion(&c, v, i, in); err != nil {
-				l.undo(&c, v.Id)
-				return nil, err
-			}
-			placed[i] = r
+	for n := range in.Indices {
+		// Guests use the same vRegions most: each vNode begins with another one, so
+		// that those are not all at one monitor.
+		i := in.Indices[(uint64(n)+v.Id)%uint64(len(in.Indices))]
+		if placed[i] != nil {
+			continue
 		}
-		answer.Vregions = append(answer.Vregions, proto.CloneOf(r))
+		r, err := l.placeVRegion(&c, v, i, in)
+		if err != nil {
+			l.undo(&c, v.Id)
+			return nil, err
+		}
+		placed[i] = r
+	}
+	for _, i := range in.Indices {
+		answer.Vregions = append(answer.Vregions, proto.CloneOf(placed[i]))
 	}
 	if len(c.ops) > 0 {
 		if err := l.commit(&c); err != nil {

@@ -2,7 +2,6 @@ package global
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"sync"
 
@@ -67,7 +66,10 @@ func (l *leader) commit(c *change) error {
 // next gives an id of a kind that was never given before.
 func (l *leader) next(c *change, kind string) uint64 {
 	l.counts[kind]++
-	c.text(keyCount+kind, fmt.Sprint(l.counts[kind]))
+	if c.counts == nil {
+		c.counts = map[string]uint64{}
+	}
+	c.counts[kind] = l.counts[kind]
 	return l.counts[kind]
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -44,8 +45,9 @@ type store struct {
 
 // change collects what is written together.
 type change struct {
-	ops []clientv3.Op
-	err error
+	ops    []clientv3.Op     // each of another key, as etcd demands of a transaction
+	counts map[string]uint64 // last ids given, by kind; written first
+	err    error
 }
 
 func (c *change) put(key string, m proto.Message, opts ...clientv3.OpOption) {
@@ -67,7 +69,11 @@ func (s *store) commit(ctx context.Context, c *change) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTime)
 	defer cancel()
-	for ops := c.ops; len(ops) > 0; {
+	var ops []clientv3.Op
+	for kind, n := range c.counts {
+		ops = append(ops, clientv3.OpPut(keyCount+kind, strconv.FormatUint(n, 10)))
+	}
+	for ops = append(ops, c.ops...); len(ops) > 0; {
 		n := min(len(ops), maxOps)
 		r, err := s.client.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(s.key), "=", s.rev)).Then(ops[:n]...).Commit()
 		if err != nil {

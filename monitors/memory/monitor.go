@@ -25,6 +25,7 @@ type Config struct {
 	Checksums bool          // agree to payload checksums
 	Metrics   string        // address of the Prometheus endpoint; empty: none
 	Spin      time.Duration // see server.Config
+	Rack      Rack
 	Log       *slog.Logger
 	// Ready, if set, is called with the addresses when all are being listened on.
 	Ready func(data []net.Addr, metrics net.Addr)
@@ -100,6 +101,7 @@ func (m *monitor) run(ctx context.Context) error {
 		<-ctx.Done()
 		return m.server.Close()
 	})
+	g.Go(func() error { return m.join(ctx, listeners) })
 	m.announce(listeners, metrics)
 	err = g.Wait()
 	m.cfg.Log.Info("memory monitor stopped", "lines_held", m.store.Held())

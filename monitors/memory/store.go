@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -142,4 +143,9 @@ func (s *Store) Stat(_ context.Context, id remote.VRegionID) (remote.VRegionStat
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return remote.VRegionStat{VRegion: id, Epoch: v.epoch, Lines: v.lines, Held: v.held}, nil
+}
+
+// IDs lists the vRegions that the store owns.
+func (s *Store) IDs() []remote.VRegionID {
+	return slices.Collect(maps.Keys(*s.vregions.Load()))
 }

@@ -20,6 +20,7 @@ type Config struct {
 	Listen  []string // HOST:PORT or unix:PATH, for data and control
 	Data    string   // directory
 	Metrics string   // address of the Prometheus endpoint; empty: none
+	Rack    Rack
 	Log     *slog.Logger
 	// Ready, if set, is called with the addresses when all are being listened on.
 	Ready func([]net.Addr)
@@ -82,6 +83,7 @@ func serve(ctx context.Context, cfg Config, store *Store) error {
 		data.close()
 		return nil
 	})
+	g.Go(func() error { return join(ctx, cfg, addrs) })
 	if cfg.Ready != nil {
 		cfg.Ready(addrs)
 	}

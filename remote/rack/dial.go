@@ -16,7 +16,10 @@ import (
 )
 
 // CallTime bounds a call whose context has no deadline.
-const CallTime = 15 * time.Second
+const CallTime = 30 * time.Second
+
+// connectTime is for a host whose processors are all busy with guests.
+const connectTime = 10 * time.Second
 
 // Pause between attempts at the global monitors: an election takes seconds.
 const (
@@ -44,7 +47,7 @@ func Dial(addresses []string) (*grpc.ClientConn, error) {
 	c, err := grpc.NewClient("rack:///global", grpc.WithResolvers(r),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig":[{"round_robin":{}}]}`),
-		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: 2 * time.Second, Backoff: quickBackoff}),
+		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: connectTime, Backoff: quickBackoff}),
 		grpc.WithUnaryInterceptor(untilAnswered))
 	if err != nil {
 		return nil, fmt.Errorf("global monitors %s: %w", strings.Join(addresses, ","), err)

@@ -1,0 +1,54 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/docker/go-units"
+	"github.com/urfave/cli/v3"
+	"google.golang.org/grpc"
+
+	"splitvm/remote/api"
+)
+
+func monitorLsCommand() *cli.Command {
+	return &cli.Command{
+		Name: "ls", Usage: "list the monitors of a rack",
+		Flags: []cli.Flag{globalFlag(), outputFlag()},
+		Action: func(ctx context.Context, c *cli.Command) error {
+			return onRack(c, func(conn *grpc.ClientConn) error {
+				r, err := api.NewMembersClient(conn).ListMembers(ctx, &api.ListMembersRequest{})
+				if err != nil {
+					return err
+				}
+				return print(c, messages(r.Members), memberTable(r.Members))
+			})
+		},
+	}
+}
+
+func memberTable(list []*api.Member) table {
+	t := table{head: []string{"ID", "ROLE", "NAME", "DOMAIN", "STATE", "USED", "CAPACITY", "ADDRESS"}}
+	for _, m := range list {
+		at := strings.Join(m.Data, ",")
+		if at == "" {
+			at = m.Control
+		}
+		t.rows = append(t.rows, []string{strconv.FormatUint(m.Id, 10), strings.ToLower(strings.TrimPrefix(m.Role.String(), "ROLE_")), m.Name, m.Domain,
+			strings.ToLower(strings.TrimPrefix(m.State.String(), "MEMBER_STATE_")), resources(m.Role, m.Used), resources(m.Role, m.Capacity), at})
+	}
+	return t
+}
+
+func resources(role api.Role, r *api.Resources) string {
+	switch size := func(n uint64) string { return units.BytesSize(float64(n)) }; role {
+	case api.Role_ROLE_PROCESSOR:
+		return fmt.Sprintf("%d vCPUs, %s", r.GetVcpus(), size(r.GetExcacheBytes()))
+	case api.Role_ROLE_MEMORY:
+		return size(r.GetMemoryBytes())
+	default:
+		return size(r.GetDiskBytes())
+	}
+}

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v3"
+	"google.golang.org/grpc"
+
+	"splitvm/remote/api"
+)
+
+func inspectCommand() *cli.Command {
+	return &cli.Command{
+		Name: "inspect", Usage: "tell all that the rack knows of a vNode: where it runs, where its memory is, and why there", ArgsUsage: "VNODE",
+		Flags: []cli.Flag{globalFlag(), outputFlag()},
+		Action: func(ctx context.Context, c *cli.Command) error {
+			if c.Args().Len() != 1 {
+				return &exitError{exitUsage, fmt.Errorf("inspect: give the name of one vNode (see `splitvm inspect --help`)")}
+			}
+			return onRack(c, func(conn *grpc.ClientConn) error {
+				r, err := api.NewVNodesClient(conn).InspectVNode(ctx, &api.VNodeRef{Vnode: c.Args().First()})
+				if err != nil {
+					return err
+				}
+				return print(c, message{r}, inspectTable(r))
+			})
+		},
+	}
+}
+
+func inspectTable(r *api.InspectVNodeResponse) table {
+	v := r.Vnode
+	t := table{head: []string{"WHAT", "VALUE", "WHY"}}
+	add := func(what, value, why string) { t.rows = append(t.rows, []string{what, value, why}) }
+	add("vnode", fmt.Sprintf("%d, %s", v.Id, v.Spec.Name), "")
+	add("state", stateText(v), v.Reason)
+	add("address", v.Vip, "network "+v.Spec.Network)
+	if v.Processor != 0 {
+		add("processor", fmt.Sprint(v.Processor), v.ProcessorWhy)
+	}
+	for _, x := range r.Vregions {
+		add(fmt.Sprintf("vRegion %d", x.Index), fmt.Sprintf("%d MiB at %s", x.Bytes>>20, owners(x)), x.Why)
+	}
+	for _, e := range r.Events {
+		add(time.UnixMilli(e.UnixMs).Format(time.TimeOnly), e.Kind, e.Text)
+	}
+	return t
+}
+
+func owners(x *api.VRegion) string {
+	var list []string
+	for _, o := range x.Owners {
+		list = append(list, fmt.Sprint(o))
+	}
+	return strings.Join(list, ",")
+}

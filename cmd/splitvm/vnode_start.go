@@ -1,0 +1,43 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/urfave/cli/v3"
+	"google.golang.org/grpc"
+
+	"splitvm/remote/api"
+)
+
+func startCommand() *cli.Command {
+	return &cli.Command{
+		Name: "start", Usage: "start vNodes of a rack", ArgsUsage: "VNODE...", Flags: []cli.Flag{globalFlag()},
+		Action: func(ctx context.Context, c *cli.Command) error {
+			return eachVNode(c, func(conn *grpc.ClientConn, ref string) error {
+				_, err := api.NewVNodesClient(conn).StartVNode(ctx, &api.VNodeRef{Vnode: ref})
+				return err
+			})
+		},
+	}
+}
+
+// eachVNode does the same to each vNode that is named, and prints the names of
+// those where it was done.
+func eachVNode(c *cli.Command, do func(conn *grpc.ClientConn, ref string) error) error {
+	if !c.Args().Present() {
+		return &exitError{exitUsage, fmt.Errorf("%s: give the names of vNodes (see `splitvm %s --help`)", c.Name, c.Name)}
+	}
+	return onRack(c, func(conn *grpc.ClientConn) error {
+		var errs []error
+		for _, ref := range c.Args().Slice() {
+			if err := do(conn, ref); err != nil {
+				errs = append(errs, plain(err))
+				continue
+			}
+			fmt.Fprintln(c.Root().Writer, ref)
+		}
+		return errors.Join(errs...)
+	})
+}

@@ -1,0 +1,39 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"github.com/docker/go-units"
+	"github.com/urfave/cli/v3"
+	"google.golang.org/grpc"
+
+	"splitvm/remote"
+	"splitvm/remote/api"
+)
+
+func vregionCommand() *cli.Command {
+	return &cli.Command{Name: "vregion", Usage: "see where memory is", Commands: []*cli.Command{vregionLsCommand()}}
+}
+
+func vregionLsCommand() *cli.Command {
+	return &cli.Command{
+		Name: "ls", Usage: "list the vRegions of a vNode, or of all", ArgsUsage: "[VNODE]",
+		Flags: []cli.Flag{globalFlag(), outputFlag()},
+		Action: func(ctx context.Context, c *cli.Command) error {
+			return onRack(c, func(conn *grpc.ClientConn) error {
+				r, err := api.NewVRegionsClient(conn).ListVRegions(ctx, &api.ListVRegionsRequest{Vnode: c.Args().First()})
+				if err != nil {
+					return err
+				}
+				t := table{head: []string{"VREGION", "VNODE", "INDEX", "SIZE", "EPOCH", "OWNERS", "WHY"}}
+				for _, x := range r.Vregions {
+					t.rows = append(t.rows, []string{remote.VRegionID(x.Id).String(), strconv.FormatUint(x.Vnode, 10), strconv.Itoa(int(x.Index)),
+						units.BytesSize(float64(x.Bytes)), fmt.Sprint(x.Epoch), owners(x), x.Why})
+				}
+				return print(c, messages(r.Vregions), t)
+			})
+		},
+	}
+}

@@ -1,0 +1,244 @@
+package global
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"slices"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"splitvm/monitors/global/place"
+	"splitvm/remote/api"
+	"splitvm/remote/rack"
+)
+
+// running is a global monitor in this process.
+type running struct {
+	t    *testing.T
+	conn *grpc.ClientConn
+	stop func()
+}
+
+// start starts a global monitor with its state in dir.
+func start(t *testing.T, dir string) *running {
+	t.Helper()
+	policy, err := place.PolicyByName("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ready, done := make(chan net.Addr, 1), make(chan error, 1)
+	go func() {
+		done <- Run(ctx, Config{Listen: "127.0.0.1:0", Name: "a", Etcd: Etcd{Dir: dir, Name: "a"}, Lease: 2 * time.Second,
+			Policy: policy, Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Ready: func(a net.Addr) { ready <- a }})
+	}()
+	var at net.Addr
+	select {
+	case at = <-ready:
+	case err := <-done:
+		t.Fatal(err)
+	}
+	conn, err := rack.Dial([]string{at.String()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stopped := false
+	g := &running{t: t, conn: conn, stop: func() {
+		if stopped {
+			return
+		}
+		stopped = true
+		conn.Close()
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("global monitor: %v", err)
+		}
+	}}
+	t.Cleanup(g.stop)
+	return g
+}
+
+func (g *running) register(role api.Role, name string, capacity *api.Resources) uint64 {
+	g.t.Helper()
+	r, err := api.NewMembersClient(g.conn).Register(g.t.Context(), &api.RegisterRequest{Member: &api.Member{
+		Role: role, Name: name, Instance: 1, Data: []string{name + ":1"}, Control: "127.0.0.1:1", Capacity: capacity}})
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return r.Id
+}
+
+func (g *running) memory(name string, bytes uint64) uint64 {
+	return g.register(api.Role_ROLE_MEMORY, name, &api.Resources{MemoryBytes: bytes})
+}
+
+func (g *running) beat(id uint64, held ...uint64) (*api.HeartbeatResponse, error) {
+	return api.NewMembersClient(g.conn).Heartbeat(g.t.Context(), &api.HeartbeatRequest{Id: id, Instance: 1, Vregions: held})
+}
+
+// launched is a vNode that its processor runs: nobody listens there, so the test
+// reports in its place.
+func (g *running) launched(name string, processor uint64) *api.VNode {
+	g.t.Helper()
+	vnodes := api.NewVNodesClient(g.conn)
+	v, err := vnodes.CreateVNode(g.t.Context(), &api.CreateVNodeRequest{RequestId: name, Spec: &api.VNodeSpec{Name: name, MemoryBytes: 1 << 30, Bare: "exit"}})
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	again, err := vnodes.CreateVNode(g.t.Context(), &api.CreateVNodeRequest{RequestId: name, Spec: &api.VNodeSpec{Name: name, MemoryBytes: 1 << 30, Bare: "exit"}})
+	if err != nil || again.Id != v.Id {
+		g.t.Fatalf("the same request again: %v, %v", again, err)
+	}
+	started := make(chan error, 1)
+	go func() {
+		_, err := vnodes.StartVNode(g.t.Context(), &api.VNodeRef{Vnode: name})
+		started <- err
+	}()
+	for {
+		r, err := vnodes.ReportVNode(g.t.Context(), &api.ReportVNodeRequest{Processor: processor, Vnode: &api.VNode{Id: v.Id, Run: 1, State: api.VNodeState_VNODE_STATE_RUNNING, Pid: 7}})
+		if err != nil {
+			g.t.Fatal(err)
+		}
+		if !r.Unknown {
+			break
+		}
+	}
+	<-started // a running vNode does not fail because its launch was not answered
+	if v, err = vnodes.GetVNode(g.t.Context(), &api.VNodeRef{Vnode: name}); err != nil || v.State != api.VNodeState_VNODE_STATE_RUNNING {
+		g.t.Fatalf("%v, %v", v, err)
+	}
+	return v
+}
+
+func (g *running) place(v *api.VNode, bytes uint64, indices ...uint32) (*api.PlaceVRegionsResponse, error) {
+	return api.NewVRegionsClient(g.conn).PlaceVRegions(g.t.Context(), &api.PlaceVRegionsRequest{Vnode: v.Id, Run: v.Run, Indices: indices, Bytes: bytes})
+}
+
+// The GMM places a vRegion once, evenly, within what there is; after the vNode's
+// end its owner is told to forget it, but not a vRegion of somebody else; all of
+// that also by the next global monitor, which gives no id again.
+func TestVRegions(t *testing.T) {
+	dir := t.TempDir()
+	g := start(t, dir)
+	a, b := g.memory("a", 4<<30), g.memory("b", 4<<30)
+	p := g.register(api.Role_ROLE_PROCESSOR, "p", &api.Resources{Vcpus: 8, ExcacheBytes: 1 << 30})
+	v := g.launched("v", p)
+	first, err := g.place(v, 1<<30, 0, 1, 2, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	count := map[uint64]int{}
+	for _, r := range first.Vregions {
+		count[r.Owners[0]]++
+	}
+	if count[a] != 2 || count[b] != 2 || len(first.Owners) != 2 {
+		t.Errorf("owners %v", count)
+	}
+	g.stop()
+	g = start(t, dir)
+	again, err := g.place(v, 1<<30, 3, 0)
+	if err != nil || again.Vregions[0].Id != first.Vregions[3].Id || again.Vregions[1].Id != first.Vregions[0].Id {
+		t.Errorf("placed again: %v, %v", again, err)
+	}
+	if _, err := g.place(v, 1<<30, 4, 5, 6, 7, 8); status.Code(err) != codes.ResourceExhausted {
+		t.Errorf("more than there is: %v", err)
+	}
+	next, err := g.place(v, 1<<30, 4, 5, 6, 7)
+	if err != nil {
+		t.Fatalf("a refused request has kept something: %v", err)
+	}
+	for _, r := range next.Vregions {
+		if r.Id <= first.Vregions[3].Id {
+			t.Errorf("id %#x was given before", r.Id)
+		}
+	}
+	mine := first.Vregions[0].Id
+	if r, err := g.beat(a, mine, 12345); err != nil || len(r.Forget) != 0 {
+		t.Errorf("while it runs: %v, %v", r, err)
+	}
+	ended := &api.VNode{Id: v.Id, Run: v.Run, State: api.VNodeState_VNODE_STATE_EXITED}
+	if _, err := api.NewVNodesClient(g.conn).ReportVNode(t.Context(), &api.ReportVNodeRequest{Processor: p, Vnode: ended}); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := g.beat(a, mine, 12345); err != nil || !slices.Equal(r.Forget, []uint64{mine}) {
+		t.Errorf("after its end: %v, %v, want %d", r, err, mine)
+	}
+	if _, err := g.place(v, 1<<30, 0); status.Code(err) != codes.FailedPrecondition {
+		t.Errorf("placed for a run that is over: %v", err)
+	}
+}
+
+// A member whose heartbeats stop is lost, and so are a processor's vNodes.
+func TestLease(t *testing.T) {
+	g := start(t, t.TempDir())
+	a := g.memory("a", 4<<30)
+	p := g.register(api.Role_ROLE_PROCESSOR, "p", &api.Resources{Vcpus: 8, ExcacheBytes: 1 << 30})
+	v := g.launched("v", p)
+	if _, err := g.place(v, 1<<30, 0); err != nil {
+		t.Fatal(err)
+	}
+	for v.State == api.VNodeState_VNODE_STATE_RUNNING {
+		if _, err := g.beat(a); err != nil {
+			t.Fatalf("heartbeat: %v", err)
+		}
+		var err error
+		if v, err = api.NewVNodesClient(g.conn).GetVNode(t.Context(), &api.VNodeRef{Vnode: "v"}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(50 * time.Millisecond) // heartbeats are not sent in a hurry
+	}
+	if v.State != api.VNodeState_VNODE_STATE_LOST {
+		t.Errorf("%v", v)
+	}
+	if _, err := g.beat(p); status.Code(err) != codes.NotFound {
+		t.Errorf("heartbeat of a lost member: %v", err)
+	}
+	if r, err := api.NewVRegionsClient(g.conn).ListVRegions(t.Context(), &api.ListVRegionsRequest{}); err != nil || len(r.Vregions) != 0 {
+		t.Errorf("vRegions are left: %v, %v", r, err)
+	}
+}
+
+// The GSM places a volume's replicas apart.
+func TestVolumes(t *testing.T) {
+	g := start(t, t.TempDir())
+	for _, name := range []string{"a", "b"} {
+		g.register(api.Role_ROLE_STORAGE, name, &api.Resources{DiskBytes: 10 << 30})
+	}
+	volumes := api.NewVolumesClient(g.conn)
+	v, err := volumes.PlaceVolume(t.Context(), &api.PlaceVolumeRequest{Name: "db", Bytes: 6 << 30, Replicas: 2})
+	if err != nil || len(v.Replicas) != 2 || v.Replicas[0] == v.Replicas[1] {
+		t.Fatalf("%v, %v", v, err)
+	}
+	if _, err := volumes.PlaceVolume(t.Context(), &api.PlaceVolumeRequest{Name: "db2", Bytes: 6 << 30}); status.Code(err) != codes.ResourceExhausted {
+		t.Errorf("no room: %v", err)
+	}
+	if _, err := volumes.ForgetVolume(t.Context(), &api.VolumeName{Name: "db"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := volumes.PlaceVolume(t.Context(), &api.PlaceVolumeRequest{Name: "db2", Bytes: 6 << 30}); err != nil {
+		t.Errorf("after the other is gone: %v", err)
+	}
+}
+
+func TestSpecIsChecked(t *testing.T) {
+	ok := &api.VNodeSpec{Name: "a", MemoryBytes: 1 << 30, Kernel: "k"}
+	if s, err := complete(ok); err != nil || s.Vcpus != 1 || s.Excache.FloorBytes == 0 || s.Excache.LimitBytes != 1<<30 {
+		t.Errorf("%v, %v", s, err)
+	}
+	for _, bad := range []*api.VNodeSpec{nil,
+		{Name: "../x", MemoryBytes: 1 << 30, Kernel: "k"}, {Name: "12", MemoryBytes: 1 << 30, Kernel: "k"},
+		{MemoryBytes: 1, Kernel: "k"}, {MemoryBytes: 1<<30 + 1, Kernel: "k"}, {MemoryBytes: 1 << 30},
+		{MemoryBytes: 1 << 30, Kernel: "k", Bare: "b"}, {MemoryBytes: 1 << 30, Kernel: "k", VregionBytes: 3 << 20},
+		{MemoryBytes: 1 << 30, Kernel: "k", Vcpus: 5000},
+		{MemoryBytes: 1 << 30, Kernel: "k", Excache: &api.ExCacheShare{FloorBytes: 2, LimitBytes: 1}}} {
+		if s, err := complete(bad); err == nil {
+			t.Errorf("accepted: %v", s)
+		}
+	}
+}

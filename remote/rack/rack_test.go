@@ -1,0 +1,123 @@
+package rack
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"testing"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"splitvm/remote"
+	"splitvm/remote/api"
+)
+
+// global answers for a global monitor: one that leads, and counts, or one that
+// does not.
+type global struct {
+	api.UnimplementedMembersServer
+	leads bool
+
+	mu         sync.Mutex
+	registered int                     // guarded by mu
+	beats      []*api.HeartbeatRequest // guarded by mu
+	left       int                     // guarded by mu
+	beaten     chan struct{}           // gets one for each heartbeat
+}
+
+func (g *global) follower() error {
+	if g.leads {
+		return nil
+	}
+	return status.Error(codes.Unavailable, "does not lead")
+}
+
+func (g *global) Register(context.Context, *api.RegisterRequest) (*api.RegisterResponse, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.registered++
+	return &api.RegisterResponse{Id: 7, TtlMs: 40}, g.follower()
+}
+
+// Heartbeat forgets the member at the third heartbeat.
+func (g *global) Heartbeat(_ context.Context, r *api.HeartbeatRequest) (*api.HeartbeatResponse, error) {
+	if err := g.follower(); err != nil {
+		return nil, err
+	}
+	g.mu.Lock()
+	g.beats = append(g.beats, r)
+	n := len(g.beats)
+	g.mu.Unlock()
+	g.beaten <- struct{}{}
+	if n == 3 {
+		return nil, status.Error(codes.NotFound, "who?")
+	}
+	return &api.HeartbeatResponse{Forget: r.Vregions[:1]}, nil
+}
+
+func (g *global) Leave(context.Context, *api.LeaveRequest) (*api.LeaveResponse, error) {
+	if err := g.follower(); err != nil {
+		return nil, err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.left++
+	return &api.LeaveResponse{}, nil
+}
+
+func serve(t *testing.T, g *global) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := grpc.NewServer()
+	api.RegisterMembersServer(s, g)
+	go s.Serve(l)
+	t.Cleanup(s.Stop)
+	return l.Addr().String()
+}
+
+// A member finds the one that leads among three, tells what it holds, forgets
+// what it is told to, joins again when it was forgotten itself, and leaves.
+func TestKeep(t *testing.T) {
+	leader := &global{leads: true, beaten: make(chan struct{})}
+	addresses := serve(t, &global{}) + "," + serve(t, leader) + "," + serve(t, &global{})
+	ctx, cancel := context.WithCancel(t.Context())
+	forgotten := make(chan remote.VRegionID, 100)
+	m := &Member{Global: []string{addresses}, Self: &api.Member{Role: api.Role_ROLE_MEMORY, Name: "m"},
+		Report: func() (*api.Resources, []remote.VRegionID) { return &api.Resources{}, []remote.VRegionID{1, 2} },
+		Forget: func(ids []remote.VRegionID) { forgotten <- ids[0] },
+		Log:    slog.New(slog.NewTextHandler(io.Discard, nil))}
+	done := make(chan error, 1)
+	go func() { done <- m.Keep(ctx) }()
+	for range 4 {
+		<-leader.beaten
+	}
+	cancel()
+	go func() { // one more may be on its way
+		for range leader.beaten {
+		}
+	}()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	leader.mu.Lock()
+	defer leader.mu.Unlock()
+	if leader.registered != 2 || leader.left != 1 || m.Self.Id != 7 {
+		t.Errorf("registered %d times, want 2; left %d times, want 1; id %d", leader.registered, leader.left, m.Self.Id)
+	}
+	if b := leader.beats[0]; b.Instance == 0 || len(b.Vregions) != 2 || <-forgotten != 1 {
+		t.Errorf("heartbeat %v", b)
+	}
+}
+
+func TestDialNothing(t *testing.T) {
+	if _, err := Dial([]string{"", " , "}); err == nil {
+		t.Error("no error for no address")
+	}
+}
