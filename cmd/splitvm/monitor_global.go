@@ -48,6 +48,7 @@ func monitorGlobalCommand() *cli.Command {
 			&cli.FloatFlag{Name: "memory-overcommit", Value: 1, Usage: "promise each memory monitor's memory `TIMES`"},
 			&cli.FloatFlag{Name: "vcpu-overcommit", Value: 32, Usage: "promise each processor monitor's vCPUs `TIMES`"},
 			&cli.FloatFlag{Name: "disk-overcommit", Value: 2, Usage: "promise each storage monitor's space `TIMES`"},
+			&cli.StringFlag{Name: "metrics", Usage: "serve Prometheus metrics at http://`HOST:PORT`/metrics"},
 			&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "log each placement"},
 		},
 		Action: runMonitorGlobal,
@@ -63,6 +64,6 @@ func runMonitorGlobal(ctx context.Context, c *cli.Command) error {
 		Listen: c.String("listen"), Name: c.String("name"), Lease: c.Duration("lease"), Policy: policy,
 		Etcd:             global.Etcd{Endpoints: addresses(c.StringSlice("etcd-endpoints")), Dir: c.String("data"), Name: c.String("name"), Peers: c.String("peers")},
 		MemoryOvercommit: c.Float("memory-overcommit"), VCPUOvercommit: c.Float("vcpu-overcommit"), DiskOvercommit: c.Float("disk-overcommit"),
-		Log: monitorLog(c.Bool("verbose")),
+		Metrics: c.String("metrics"), Log: monitorLog(c.Bool("verbose")),
 	})
 }

@@ -31,6 +31,7 @@ func monitorProcessorCommand() *cli.Command {
 			&cli.StringFlag{Name: "data", Required: true, Usage: "`DIR` of the vNodes' logs and sockets; made if it is not there"},
 			&cli.StringFlag{Name: "excache", Required: true, Validator: sizeFlag, Usage: "cache of remote memory for all vNodes together, as `SIZE`"},
 			&cli.IntFlag{Name: "vcpus", Value: runtime.NumCPU(), Usage: "`NUMBER` of this host's CPUs for vNodes"},
+			&cli.StringFlag{Name: "metrics", Usage: "serve Prometheus metrics at http://`HOST:PORT`/metrics"},
 			&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "log each division of the ExCache"},
 		}, memberFlags()...),
 		Action: runMonitorProcessor,
@@ -51,7 +52,7 @@ func runMonitorProcessor(ctx context.Context, c *cli.Command) error {
 	}
 	return processor.Run(ctx, processor.Config{
 		Global: globals(c), Listen: c.String("listen"), Dir: dir, Name: memberName(c), Domain: c.String("domain"),
-		VCPUs: uint64(c.Int("vcpus")), ExCache: excache, Command: vmmCommand, Log: monitorLog(c.Bool("verbose")),
+		VCPUs: uint64(c.Int("vcpus")), ExCache: excache, Command: vmmCommand, Metrics: c.String("metrics"), Log: monitorLog(c.Bool("verbose")),
 	})
 }
 

@@ -23,6 +23,8 @@ type Config struct {
 	Etcd   Etcd
 	Lease  time.Duration // of members; a member whose heartbeats stop for so long is lost
 	Policy place.Policy
+	// Metrics is the address of the Prometheus endpoint; empty: none.
+	Metrics string
 	// How often each resource may be promised; 0: once.
 	MemoryOvercommit, VCPUOvercommit, DiskOvercommit float64
 	Log                                              *slog.Logger
@@ -62,6 +64,7 @@ func Run(ctx context.Context, cfg Config) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return srv.Serve(listener) })
 	g.Go(func() error { m.campaigns(ctx); srv.Stop(); return nil })
+	g.Go(func() error { return m.serveMetrics(ctx) })
 	cfg.Log.Info("global monitor listens", "address", listener.Addr().String())
 	if cfg.Ready != nil {
 		cfg.Ready(listener.Addr())

@@ -21,6 +21,8 @@ type Config struct {
 	// Command makes the command that runs a vNode's VMM. Its streams, environment
 	// and session are set here.
 	Command func(Launch) *exec.Cmd
+	// Metrics is the address of the Prometheus endpoint; empty: none.
+	Metrics string
 	// Grace is what a VMM has to end after it was asked to. Default 10 s.
 	Grace time.Duration
 	Log   *slog.Logger
