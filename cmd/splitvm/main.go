@@ -108,7 +108,7 @@ func explainUsage(c *cli.Command) {
 	if c.ArgsUsage == "" && c.Action != nil && len(c.Commands) == 0 {
 		c.Before = func(ctx context.Context, c *cli.Command) (context.Context, error) {
 			if c.Args().Present() {
-				return ctx, &exitError{exitUsage, fmt.Errorf("%s: takes no argument %q (see `%s --help`)", c.Name, c.Args().First(), c.FullName())}
+				return ctx, &exitError{exitUsage, fmt.Errorf("%s takes no argument %q (see `%s --help`)", c.FullName(), c.Args().First(), c.FullName())}
 			}
 			return ctx, nil
 		}
