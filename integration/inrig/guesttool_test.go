@@ -39,8 +39,10 @@ func runGuestTool(args []string) error {
 		return toolVsockEcho(args[1])
 	case len(args) == 3 && args[0] == "vsock-dial":
 		return toolVsockDial(args[1], args[2])
+	case len(args) == 3 && args[0] == "verify":
+		return toolVerify(args[1], args[2])
 	}
-	return errors.New("get ADDR | put ADDR BYTES | vsock-echo PORT | vsock-dial PORT TEXT")
+	return errors.New("get ADDR | put ADDR BYTES | vsock-echo PORT | vsock-dial PORT TEXT | verify SECONDS BYTES")
 }
 
 // toolGet receives all that a TCP server sends, and prints its sum.

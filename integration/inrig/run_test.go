@@ -104,38 +104,3 @@ func leftBehind(t *testing.T) {
 		t.Errorf("sockets are left: %v", socks)
 	}
 }
-
-// TestRunRemote has a guest's memory at two memory monitors, with a cache of a
-// quarter of what it works on, and has it check what it wrote.
-func TestRunRemote(t *testing.T) {
-	needRig(t)
-	dir := t.TempDir()
-	var monitors []string
-	for i := range 2 {
-		addr := fmt.Sprintf("unix:%s/m%d.sock", dir, i)
-		monitors = append(monitors, addr)
-		cmd := exec.Command("splitvm", "monitor", "memory", "--listen", addr, "--mem", "1G")
-		cmd.Stderr = os.Stderr
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			cmd.Process.Signal(os.Interrupt)
-			if err := cmd.Wait(); err != nil {
-				t.Errorf("memory monitor: %v", err)
-			}
-		})
-		for tick(t.Context()) {
-			if _, err := os.Stat(strings.TrimPrefix(addr, "unix:")); err == nil {
-				break
-			}
-		}
-	}
-	const script = `mount -t tmpfs -o size=200m none /mnt && dd if=/dev/urandom of=/mnt/a bs=1M count=64 2>/dev/null &&
-		cp /mnt/a /mnt/b && md5sum /mnt/a /mnt/b | cut -d" " -f1 | uniq | wc -l`
-	out, errs, status := splitvmRun(t, "6.12", "bzImage", []string{
-		"--memory-monitor", strings.Join(monitors, ","), "--excache", "48M", "--disk", rootDisk(t, "root.squashfs") + ",ro"}, "/bin/sh", "-c", script)
-	if status != 0 || strings.TrimSpace(out) != "1" {
-		t.Errorf("status %d, output %q, stderr %q; want two equal sums", status, out, errs)
-	}
-}

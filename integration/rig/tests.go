@@ -56,13 +56,24 @@ func RunTests(ctx context.Context, t Tests) error {
 	// The test binary times itself out with its goroutines' stacks; a little later we do.
 	limited, cancel := context.WithTimeoutCause(ctx, t.Timeout+time.Minute, fmt.Errorf("not over after %v", t.Timeout+time.Minute))
 	defer cancel()
-	err = m.Run(limited, Cmd{Args: append(args, t.Args...), Env: []string{InRigEnv + "=1"}, Dir: "/tmp", Stdout: out, Stderr: out})
+	err = m.Run(limited, Cmd{Args: append(args, t.Args...), Env: append(passedOn(), InRigEnv+"=1"), Dir: "/tmp", Stdout: out, Stderr: out})
 	err = errors.Join(err, out.flush(), m.Close())
 	benchmarks := slices.ContainsFunc(t.Args, func(a string) bool { return strings.HasPrefix(a, "-test.bench=") })
 	if err == nil && out.tests == 0 && !benchmarks {
 		return fmt.Errorf("rig: no test of %s matches %q", t.Package, t.Run)
 	}
 	return err
+}
+
+// soakEnv asks tests to run for as long as they do in a soak.
+const soakEnv = "SPLITVM_SOAK"
+
+// passedOn is what tests inside the machine get of the environment here.
+func passedOn() []string {
+	if v := os.Getenv(soakEnv); v != "" {
+		return []string{soakEnv + "=" + v}
+	}
+	return nil
 }
 
 // NoSplitvm as the program of StartWithSplitvm means none.
