@@ -71,6 +71,10 @@ func (h *history) round(t *testing.T, n uint64) {
 		must(t, h.memory.ReadAt(log, layout.GPA(params[i].Table)))
 		for _, e := range gb.Events(log) {
 			line := (e.Address - wordsAt) / gb.LineSize
+			if line >= h.lines {
+				t.Errorf("vCPU %d's log has an event at %#x: a line of the log is not what was written", i, e.Address)
+				return
+			}
 			of[line] = append(of[line], porcupine.Operation{ClientId: i, Input: e.Put, Call: int64(e.Begin), Output: e.Found, Return: int64(e.End)})
 			last = max(last, int64(e.End))
 		}
