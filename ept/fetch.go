@@ -71,7 +71,7 @@ const replicaPatience = 250 * time.Millisecond
 
 // deadline returns when to give up on the owner that is asked now.
 func (r *demandRead) deadline() time.Time {
-	last := r.first.Add(r.pager.cfg.Deadline)
+	last := r.pager.awake.since(r.first).Add(r.pager.cfg.Deadline)
 	if next := r.sent.Add(replicaPatience); len(r.at.Owners) > 1 && next.Before(last) {
 		return next
 	}
@@ -111,7 +111,7 @@ func (r *demandRead) failed(err error) {
 	}
 	p.stats.ReadErrors.Add(1)
 	p.health.failed(r.owner)
-	if !retryable(err) && r.tries >= len(r.at.Owners) || time.Since(r.first) > p.cfg.Deadline {
+	if !retryable(err) && r.tries >= len(r.at.Owners) || p.awake.waited(r.first) > p.cfg.Deadline {
 		r.lost(err)
 		return
 	}

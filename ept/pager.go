@@ -54,6 +54,7 @@ type Pager struct {
 
 	health     health
 	writeError atomic.Pointer[writeError] // the latest
+	awake      awake
 
 	ctx    context.Context // ends with Close, or a failure
 	cancel context.CancelFunc
@@ -103,6 +104,7 @@ func newPager(cfg Config) (*Pager, error) {
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.budget.capacity.Store(int64(cfg.Capacity))
 	p.outstanding.init()
+	p.awake.begin()
 	if p.follow, err = newFollow(len(cfg.Faults), len(cfg.Monitors)); err != nil {
 		return nil, fmt.Errorf("start pager: %w", err)
 	}

@@ -38,10 +38,11 @@ func (p *Pager) watch() {
 			continue
 		case <-tick.C:
 		}
-		if j, ok := p.budget.longest(); ok && time.Since(j.since) > p.cfg.Deadline {
+		p.awake.tick()
+		if j, ok := p.budget.longest(); ok && p.awake.waited(j.since) > p.cfg.Deadline {
 			p.noFrame(j)
 		}
-		if l, since, ok := p.outstanding.oldest(); ok && time.Since(since) > p.cfg.Deadline+grace {
+		if l, since, ok := p.outstanding.oldest(); ok && p.awake.waited(since) > p.cfg.Deadline+grace {
 			p.fail(l, errNoAnswer)
 		}
 		p.forgetFrames()
@@ -52,6 +53,7 @@ func (p *Pager) watch() {
 // retryReads sends READs again whose time has come, until none is left to wait for.
 func (p *Pager) retryReads() {
 	for !p.stopped() {
+		p.awake.tick()
 		due, more := p.outstanding.due(time.Now())
 		for _, r := range due {
 			r.again()

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -113,4 +114,27 @@ func (v *vnodeCommand) passes(t testing.TB, n int) {
 func (v *vnodeCommand) said() string {
 	b, _ := os.ReadFile(v.serial)
 	return string(b)
+}
+
+// pager is the process that serves the vNode's memory.
+func (v *vnodeCommand) pager(t testing.TB) int {
+	t.Helper()
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	must(t, err)
+	for _, name := range stats {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			continue // gone meanwhile
+		}
+		fields := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:]) // state, parent
+		args, err := os.ReadFile(filepath.Join(filepath.Dir(name), "cmdline"))
+		if err != nil || len(fields) < 2 || string(fields[1]) != strconv.Itoa(v.cmd.Process.Pid) || !bytes.Contains(args, []byte("\x00pager")) {
+			continue
+		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(name)))
+		must(t, err)
+		return pid
+	}
+	t.Fatal("the vNode has no pager")
+	return 0
 }
