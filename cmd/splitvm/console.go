@@ -31,7 +31,7 @@ Example:
 			if err != nil {
 				return err
 			}
-			if err := attach(ctx, name); err != nil {
+			if err := attachConsole(ctx, name); err != nil {
 				return fmt.Errorf("console: %w", err)
 			}
 			return nil
@@ -39,9 +39,9 @@ Example:
 	}
 }
 
-// attach joins this process's terminal with a vNode's console until the user
+// attachConsole joins this process's terminal with a vNode's console until the user
 // detaches or the vNode ends.
-func attach(ctx context.Context, name string) (err error) {
+func attachConsole(ctx context.Context, name string) (err error) {
 	conn, err := upgrade(ctx, name, "/console", upgradeStream)
 	if err != nil {
 		return err

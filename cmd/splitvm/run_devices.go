@@ -32,13 +32,14 @@ func (n *vnode) openDisks(context.Context) error {
 }
 
 // openNets makes a network device for each --net.
-func (n *vnode) openNets(context.Context) error {
-	for _, o := range n.o.nets {
+func (n *vnode) openNets(ctx context.Context) error {
+	for i := range n.o.nets {
+		o := &n.o.nets[i]
 		open := n.openTap
 		if o.tap == "" {
 			open = n.openUserNet
 		}
-		backend, mtu, err := open(o)
+		backend, mtu, err := open(ctx, o)
 		if err != nil {
 			return err
 		}
@@ -52,7 +53,7 @@ func (n *vnode) openNets(context.Context) error {
 }
 
 // openTap opens a tap, makes it if it is not there, and brings it up.
-func (n *vnode) openTap(o netOption) (virtionet.Backend, int, error) {
+func (n *vnode) openTap(_ context.Context, o *netOption) (virtionet.Backend, int, error) {
 	t, err := tap.Open(tap.Config{Name: o.tap, Up: true})
 	if err != nil {
 		return nil, 0, err

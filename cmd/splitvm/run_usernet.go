@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -8,6 +9,7 @@ import (
 	"strings"
 
 	"splitvm/network"
+	"splitvm/network/attach"
 	"splitvm/network/gateway"
 	"splitvm/network/names"
 	"splitvm/vmm/usernet"
@@ -21,9 +23,10 @@ const userNet = "user"
 // address of it.
 var defaultUserAddr = netip.MustParsePrefix("10.0.2.2/24")
 
-// parseUserNet reads user[,ip=ADDR/LEN][,host-loopback].
+// parseUserNet reads user[,ip=ADDR/LEN][,host-loopback] and
+// user,network=NAME[,socket=PATH], of which the network gives the address.
 func parseUserNet(s, rest string) (netOption, error) {
-	n := netOption{addr: defaultUserAddr}
+	n := netOption{socket: networkSocket()}
 	for word := range fields(rest) {
 		key, value, _ := strings.Cut(word, "=")
 		var err error
@@ -32,12 +35,25 @@ func parseUserNet(s, rest string) (netOption, error) {
 			n.addr, err = netip.ParsePrefix(value)
 		case word == "host-loopback":
 			n.loopback = true
+		case key == "network" && value != "":
+			n.network = value
+		case key == "socket" && value != "":
+			n.socket = value
 		default:
-			err = fmt.Errorf("can't read %q; give ip= or host-loopback", word)
+			err = fmt.Errorf("can't read %q; give ip=, host-loopback, network= or socket=", word)
 		}
 		if err != nil {
 			return n, fmt.Errorf("net %q: %w", s, err)
 		}
+	}
+	if n.network != "" {
+		if n.addr.IsValid() || n.loopback {
+			return n, fmt.Errorf("net %q: the network gives the address, and has no way to the host's loopback", s)
+		}
+		return n, nil
+	}
+	if !n.addr.IsValid() {
+		n.addr = defaultUserAddr
 	}
 	n.gateway = n.addr.Masked().Addr().Next()
 	if !n.addr.Addr().Is4() || n.addr.Bits() > 30 || n.addr.Addr() == n.gateway || n.addr.Addr() == n.addr.Masked().Addr() {
@@ -98,8 +114,38 @@ func (o *options) checkNets() error {
 	return nil
 }
 
-// openUserNet makes a network of the vNode's own in this process.
-func (n *vnode) openUserNet(o netOption) (virtionet.Backend, int, error) {
+// openUserNet plugs the vNode into a network in user space.
+func (n *vnode) openUserNet(ctx context.Context, o *netOption) (virtionet.Backend, int, error) {
+	if o.network != "" {
+		return n.joinNetwork(ctx, o)
+	}
+	return n.ownNetwork(o)
+}
+
+// joinNetwork plugs the vNode into a network of the host's, which says what its
+// address is.
+func (n *vnode) joinNetwork(ctx context.Context, o *netOption) (virtionet.Backend, int, error) {
+	cable, socket, err := usernet.Pair()
+	if err != nil {
+		return nil, 0, err
+	}
+	n.onClose(cable.Close)
+	req := attach.Request{Network: o.network, Name: n.o.name}
+	for _, p := range n.o.published {
+		req.Publish = append(req.Publish, attach.Publish{Protocol: p.protocol, Host: p.host, Guest: p.guest})
+	}
+	plug, err := attach.Dial(ctx, o.socket, req, socket)
+	if err != nil {
+		return nil, 0, err
+	}
+	n.onClose(plug.Close)
+	cable.OnAccept(plug.Accept)
+	o.addr, o.gateway, o.mac = plug.Addr, plug.Gateway, virtionet.MAC(network.MACOf(plug.Addr.Addr()))
+	return cable, plug.MTU, nil
+}
+
+// ownNetwork makes a network of the vNode's own in this process.
+func (n *vnode) ownNetwork(o *netOption) (virtionet.Backend, int, error) {
 	sw, table := network.NewSwitch(), &names.Table{}
 	table.Set(n.o.name, o.addr.Addr())
 	g, err := gateway.New(sw, gateway.Config{Subnet: o.addr.Masked(), Addr: o.gateway, HostLoopback: o.loopback, Names: table, Log: n.log})

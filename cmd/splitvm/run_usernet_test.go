@@ -17,7 +17,10 @@ func TestParseUserNet(t *testing.T) {
 	if err != nil || n.gateway != netip.MustParseAddr("10.9.0.1") || !n.loopback {
 		t.Errorf("%+v, %v", n, err)
 	}
-	for _, bad := range []string{"user,ip=10.9.0.1/16", "user,ip=10.9.0.0/16", "user,ip=10.9.0.5/31", "user,ip=fd00::2/64", "user,ip=x", "user,mac=02:00:00:00:00:01"} {
+	if n, err = parseNet("user,network=front,socket=/s"); err != nil || n.network != "front" || n.socket != "/s" || n.addr.IsValid() {
+		t.Errorf("%+v, %v", n, err)
+	}
+	for _, bad := range []string{"user,network=", "user,network=a,ip=10.9.0.5/16", "user,ip=10.9.0.1/16", "user,ip=10.9.0.0/16", "user,ip=10.9.0.5/31", "user,ip=fd00::2/64", "user,ip=x", "user,mac=02:00:00:00:00:01"} {
 		if n, err := parseNet(bad); err == nil {
 			t.Errorf("%s: %+v", bad, n)
 		}

@@ -55,6 +55,8 @@ type netOption struct {
 	addr     netip.Prefix // zero: none
 	gateway  netip.Addr   // zero: none; of a network in user space, its name server as well
 	loopback bool         // the gateway leads to the host's loopback
+	network  string       // of the host's; empty: a network of the vNode's own
+	socket   string       // by which to join it
 }
 
 // tapOK is a part of what Linux takes (dev_valid_name).

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+
+	"github.com/urfave/cli/v3"
+
+	"splitvm/network/host"
+)
+
+// networkSocket is where a host's networks are joined, unless told otherwise.
+// Its name has no ".sock", which is vNodes'.
+func networkSocket() string { return filepath.Join(runDir(), "network") }
+
+func monitorNetworkCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "network",
+		Usage: "have virtual networks for this host's vNodes",
+		Description: `Named networks on which the vNodes of this host reach each other, by address and
+by name, and the outside by NAT; networks do not reach each other. No privileges
+are needed.
+
+Example:
+   splitvm monitor network &
+   splitvm run --net user,network=front --name web1 ... &
+   splitvm run --net user,network=front --name web2 ... -- ping web1`,
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "socket", Value: networkSocket(), Usage: "Unix socket `PATH` that vNodes join by"},
+			&cli.StringFlag{Name: "range", Value: host.DefaultRange.String(), Usage: "`ADDR/LEN` of which each network gets a /24"},
+		},
+		Action: func(ctx context.Context, c *cli.Command) error {
+			within, err := netip.ParsePrefix(c.String("range"))
+			if err != nil {
+				return &exitError{exitUsage, fmt.Errorf("monitor network: range: %w", err)}
+			}
+			if err := serveNetworks(ctx, c.String("socket"), within); err != nil {
+				return fmt.Errorf("monitor network: %w", err)
+			}
+			return nil
+		},
+	}
+}
+
+// serveNetworks has networks until ctx is done.
+func serveNetworks(ctx context.Context, path string, within netip.Prefix) error {
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	h, err := host.New(within, log)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	if abandoned(path) {
+		os.Remove(path)
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, func() { l.Close(); h.Close() })
+	defer stop()
+	if err := os.Chmod(path, 0o600); err != nil {
+		return errors.Join(err, l.Close())
+	}
+	log.Info("networks", "socket", path, "range", within)
+	return errors.Join(h.Serve(l), h.Close())
+}
