@@ -24,6 +24,8 @@ for memory. Backends:
    local    all of it in memory
    floor    behind a userfaultfd, served with zero pages by another process:
             what no pager can be faster than
+   model    likewise, by the smallest pager that loses nothing: it evicts in line,
+            to its own memory, and knows no network
    remote   at a memory monitor behind splitvm's pager, over loopback TCP;
             remote+off, remote+s3fifo+majority, remote+checksums+2 choose a
             prefetcher, an eviction policy, checksums, a number of monitors

@@ -42,6 +42,7 @@ type detailed interface {
 const (
 	Local  = "local"  // in memory, all of it
 	Floor  = "floor"  // zero pages from a process behind a userfaultfd, dropped when the cache is full
+	Model  = "model"  // in the memory of a process behind a userfaultfd, which evicts in line: a pager without a network
 	Swap   = "swap"   // the kernel's, to zram
 	Remote = "remote" // memory monitors behind splitvm's pager, over loopback TCP; see parseRemote
 )
@@ -52,7 +53,9 @@ func backend(name string, parts Parts) (Backend, error) {
 	case Local, Swap:
 		return local{}, nil
 	case Floor:
-		return floor{parts}, nil
+		return floor{parts: parts}, nil
+	case Model:
+		return floor{parts: parts, model: true}, nil
 	}
 	if name == Remote || strings.HasPrefix(name, Remote+"+") {
 		return parseRemote(name, parts)

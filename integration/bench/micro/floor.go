@@ -22,7 +22,10 @@ import (
 
 // floor is memory behind a userfaultfd whose faults another process serves with
 // zero pages: what no pager can be faster than. It forgets what was written.
-type floor struct{ parts Parts }
+type floor struct {
+	parts Parts
+	model bool // a pager in miniature instead: see model
+}
 
 var _ Backend = floor{}
 
@@ -32,7 +35,7 @@ func (f floor) Open(ctx context.Context, c *Cell, ram layout.Map) (RAM, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &floorRAM{m: m}
+	r := &floorRAM{m: m, model: f.model}
 	if err := r.serve(ctx, f.parts, c); err != nil {
 		return nil, errors.Join(fmt.Errorf("userfaultfd floor: %w", err), r.Close())
 	}
@@ -42,6 +45,7 @@ func (f floor) Open(ctx context.Context, c *Cell, ram layout.Map) (RAM, error) {
 // floorRAM is the guest's side.
 type floorRAM struct {
 	m       *memory.Memory
+	model   bool
 	faults  *uffd.File
 	handler *exec.Cmd
 	conn    *net.UnixConn
@@ -62,6 +66,7 @@ type stretch struct {
 type floorSetup struct {
 	Stretches []stretch `json:"stretches"`
 	Lines     uint64    `json:"lines"` // that may be resident
+	Model     bool      `json:"model"`
 }
 
 func (r *floorRAM) serve(ctx context.Context, parts Parts, c *Cell) error {
@@ -72,7 +77,7 @@ func (r *floorRAM) serve(ctx context.Context, parts Parts, c *Cell) error {
 	if err := r.faults.Handshake(uffd.FeaturesPager); err != nil {
 		return err
 	}
-	setup := floorSetup{Lines: max(c.CacheLines(), 1)}
+	setup := floorSetup{Lines: max(c.CacheLines(), 1), Model: r.model}
 	if c.Cache >= 100 {
 		setup.Lines = math.MaxUint64 / 2
 	}

@@ -87,6 +87,10 @@ func (h *handler) answer(conn *net.UnixConn) {
 func (h *handler) serveFaults(stop int) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	resolve := h.resolve
+	if h.setup.Model {
+		resolve = newModel(h).resolve
+	}
 	reader := uffd.NewReader(h.faults)
 	for {
 		if stopped, err := h.faults.Wait(stop); stopped || err != nil {
@@ -97,7 +101,7 @@ func (h *handler) serveFaults(stop int) error {
 			return err
 		}
 		for _, e := range events {
-			if err := h.resolve(e); err != nil {
+			if err := resolve(e); err != nil {
 				return err
 			}
 		}

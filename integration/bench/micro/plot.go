@@ -25,7 +25,7 @@ const (
 )
 
 // colours of the backends, told apart by those who see few colours as well.
-var colours = map[string]string{Local: "#000000", Floor: "#009e73", Swap: "#d55e00", Remote: "#0072b2"}
+var colours = map[string]string{Local: "#000000", Floor: "#009e73", Model: "#cc79a7", Swap: "#d55e00", Remote: "#0072b2"}
 
 // variants are the colours of backends with a name of their own, by turns.
 var variants = []string{"#cc79a7", "#56b4e9", "#e69f00", "#8c564b"}

@@ -25,6 +25,7 @@ type Row struct {
 
 	ToLocal float64 `json:"to_local,omitempty"` // ratio of access times
 	ToFloor float64 `json:"to_floor,omitempty"`
+	ToModel float64 `json:"to_model,omitempty"`
 	ToSwap  float64 `json:"to_swap,omitempty"`
 }
 
@@ -58,6 +59,7 @@ func (c *collector) report(o *Options, notes []string) *Report {
 		row := Row{Cell: cell, Median: median(rounds), Rounds: rounds}
 		row.ToLocal = c.ratio(cell, Local)
 		row.ToFloor = c.ratio(cell, Floor)
+		row.ToModel = c.ratio(cell, Model)
 		row.ToSwap = c.ratio(cell, Swap)
 		r.Rows = append(r.Rows, row)
 	}
@@ -111,7 +113,7 @@ func middle(values []float64) float64 {
 
 // Head and Cells are the report as a table.
 func (r *Report) Head() []string {
-	return []string{"PATTERN", "WRITES", "VCPUS", "CACHE", "BACKEND", "us/ACCESS", "P50", "P99", "P99.9", "MISSES", "MIB/S", "xLOCAL", "xFLOOR", "xSWAP"}
+	return []string{"PATTERN", "WRITES", "VCPUS", "CACHE", "BACKEND", "us/ACCESS", "P50", "P99", "P99.9", "MISSES", "MIB/S", "xLOCAL", "xFLOOR", "xMODEL", "xSWAP"}
 }
 
 // Cells are one row for each cell; times are microseconds.
@@ -133,7 +135,7 @@ func (r *Report) Cells() [][]string {
 		rows = append(rows, []string{
 			string(row.Pattern), fmt.Sprintf("%.0f%%", 100*row.Writes), fmt.Sprint(row.VCPUs), fmt.Sprintf("%d%%", row.Cache), row.Backend,
 			us(m.Access), us(m.P50), us(m.P99), us(m.P999), fmt.Sprintf("%.3f", m.Misses), fmt.Sprintf("%.4g", m.PerSecond*unit/(1<<20)),
-			times(row.ToLocal), times(row.ToFloor), times(row.ToSwap),
+			times(row.ToLocal), times(row.ToFloor), times(row.ToModel), times(row.ToSwap),
 		})
 	}
 	return rows
