@@ -14,14 +14,14 @@ import (
 
 // packages are fetched with all that they depend on.
 var packages = []string{
-	"qemu-system-x86", "busybox-static", "kmod",
+	"qemu-system-x86", "qemu-utils", "busybox-static", "kmod",
 	"e2fsprogs", "squashfs-tools", "xfsprogs",
 	"fio", "strace", "iperf3", "socat", "ethtool",
 }
 
 // programs are what is kept of them, with their libraries.
 var programs = []string{
-	"/usr/bin/qemu-system-x86_64", "/usr/bin/fio", "/usr/bin/strace", "/usr/bin/iperf3", "/usr/bin/socat",
+	"/usr/bin/qemu-system-x86_64", "/usr/bin/qemu-nbd", "/usr/bin/fio", "/usr/bin/strace", "/usr/bin/iperf3", "/usr/bin/socat",
 	"/usr/bin/mksquashfs", "/usr/bin/unsquashfs", "/bin/busybox", "/bin/kmod", "/sbin/ethtool",
 	"/sbin/mke2fs", "/sbin/e2fsck", "/sbin/tune2fs", "/sbin/resize2fs", "/sbin/dumpe2fs", "/sbin/debugfs",
 	"/sbin/mkfs.xfs", "/sbin/xfs_repair", "/usr/sbin/xfs_io", "/usr/sbin/xfs_db",
