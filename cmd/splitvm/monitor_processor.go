@@ -77,6 +77,9 @@ func vmmCommand(l processor.Launch) *exec.Cmd {
 		args = append(args, "--env", e)
 	}
 	args = append(args, s.RunFlags...)
+	if s.Image != "" {
+		args = append(args, s.Image)
+	}
 	if len(s.Command) > 0 {
 		args = append(append(args, "--"), s.Command...)
 	}

@@ -93,17 +93,17 @@ func rackSpec(c *cli.Command, o options) *api.VNodeSpec {
 		Name: c.String("name"), MemoryBytes: o.memory, Vcpus: uint32(o.vcpus), VregionBytes: o.rack.vregion,
 		Excache: &api.ExCacheShare{LimitBytes: min(o.remote.excache, o.memory)},
 		Kernel:  absolute(o.kernel), Initrd: absolute(o.initrd), Modules: absolute(o.modules), Cmdline: o.cmdline,
-		Command: o.command, Env: o.env, Bare: o.rack.bare,
+		Command: o.command, Env: o.env, Bare: o.rack.bare, Image: o.image.name,
 	}
 	for _, d := range c.StringSlice("disk") {
 		s.Disks = append(s.Disks, absolute(d))
 	}
-	for _, name := range []string{"overlay", "verbose", "packed", "checksums"} {
+	for _, name := range []string{"overlay", "verbose", "packed", "checksums", "read-only"} {
 		if c.Bool(name) {
 			s.RunFlags = append(s.RunFlags, "--"+name)
 		}
 	}
-	for _, name := range []string{"cpu", "workdir", "user", "prefetch", "evict-policy"} {
+	for _, name := range []string{"cpu", "workdir", "user", "prefetch", "evict-policy", "store", "entrypoint"} {
 		if c.IsSet(name) {
 			s.RunFlags = append(s.RunFlags, "--"+name, c.String(name))
 		}

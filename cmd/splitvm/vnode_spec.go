@@ -29,6 +29,7 @@ func specFlags() []cli.Flag {
 		&cli.IntFlag{Name: "excache-weight", Usage: "`WEIGHT` by which the host's ExCache is divided (default: 100)"},
 		&cli.StringFlag{Name: "vregion", Validator: sizeFlag, Usage: "`SIZE` of the pieces of memory that have owners of their own (default: 1G)"},
 		&cli.StringFlag{Name: "network", Usage: "named `NETWORK` that the vNode is on"},
+		&cli.StringFlag{Name: "image", Usage: "`IMAGE` in the store of the processor's host"},
 		&cli.StringFlag{Name: "kernel", Aliases: []string{"k"}, Usage: "`KERNEL` on the processor's host"},
 		&cli.StringFlag{Name: "modules", Usage: "`DIR` of the kernel's modules"},
 		&cli.StringFlag{Name: "initrd", Aliases: []string{"i"}, Usage: "initial RAM disk `FILE`"},
@@ -67,7 +68,7 @@ func specOf(c *cli.Command) (*api.VNodeSpec, error) {
 		flag string
 		to   *string
 		file bool
-	}{{"name", &s.Name, false}, {"network", &s.Network, false}, {"kernel", &s.Kernel, true}, {"modules", &s.Modules, true},
+	}{{"name", &s.Name, false}, {"network", &s.Network, false}, {"image", &s.Image, false}, {"kernel", &s.Kernel, true}, {"modules", &s.Modules, true},
 		{"initrd", &s.Initrd, true}, {"cmdline", &s.Cmdline, false}, {"bare", &s.Bare, false}} {
 		if c.IsSet(f.flag) {
 			*f.to = c.String(f.flag)

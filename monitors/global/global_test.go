@@ -231,7 +231,11 @@ func TestSpecIsChecked(t *testing.T) {
 	if s, err := complete(ok); err != nil || s.Vcpus != 1 || s.Excache.FloorBytes == 0 || s.Excache.LimitBytes != 1<<30 {
 		t.Errorf("%v, %v", s, err)
 	}
+	if _, err := complete(&api.VNodeSpec{MemoryBytes: 1 << 30, Image: "alpine"}); err != nil {
+		t.Errorf("an image without a kernel: %v", err)
+	}
 	for _, bad := range []*api.VNodeSpec{nil,
+		{MemoryBytes: 1 << 30, Image: "alpine", Bare: "exit"},
 		{Name: "../x", MemoryBytes: 1 << 30, Kernel: "k"}, {Name: "12", MemoryBytes: 1 << 30, Kernel: "k"},
 		{MemoryBytes: 1, Kernel: "k"}, {MemoryBytes: 1<<30 + 1, Kernel: "k"}, {MemoryBytes: 1 << 30},
 		{MemoryBytes: 1 << 30, Kernel: "k", Bare: "b"}, {MemoryBytes: 1 << 30, Kernel: "k", VregionBytes: 3 << 20},

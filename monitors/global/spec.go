@@ -69,8 +69,8 @@ func check(s *api.VNodeSpec) error {
 		return fmt.Errorf("%d vCPUs: at most %d", s.Vcpus, maxVCPUs)
 	case v < remote.LineSize || v > maxVRegion || v&(v-1) != 0:
 		return fmt.Errorf("vRegions of %d bytes: give a power of two up to 1 GiB", v)
-	case (s.Kernel == "") == (s.Bare == ""):
-		return errors.New("a vNode runs either a kernel or a bare program")
+	case (s.Kernel == "" && s.Image == "") == (s.Bare == ""):
+		return errors.New("a vNode runs either a kernel (or an image) or a bare program")
 	case s.Excache.FloorBytes > s.Excache.LimitBytes:
 		return fmt.Errorf("ExCache: the floor of %d bytes is above the limit of %d", s.Excache.FloorBytes, s.Excache.LimitBytes)
 	}

@@ -93,7 +93,8 @@ type VNodeSpec struct {
 	Excache      *ExCacheShare          `protobuf:"bytes,4,opt,name=excache,proto3" json:"excache,omitempty"`
 	VregionBytes uint64                 `protobuf:"varint,5,opt,name=vregion_bytes,json=vregionBytes,proto3" json:"vregion_bytes,omitempty"` // piece of memory that has owners of its own; 0: 1 GiB
 	Network      string                 `protobuf:"bytes,6,opt,name=network,proto3" json:"network,omitempty"`                                // named network that the vNode is on; empty: default
-	// What runs: a Linux kernel with what it needs, or a bare program.
+	// What runs: a Linux kernel with what it needs (for an image, the store's default
+	// one if none is named), or a bare program.
 	Kernel        string   `protobuf:"bytes,7,opt,name=kernel,proto3" json:"kernel,omitempty"` // file on the processor's host, as all files here
 	Modules       string   `protobuf:"bytes,8,opt,name=modules,proto3" json:"modules,omitempty"`
 	Initrd        string   `protobuf:"bytes,9,opt,name=initrd,proto3" json:"initrd,omitempty"`
@@ -103,6 +104,7 @@ type VNodeSpec struct {
 	Env           []string `protobuf:"bytes,13,rep,name=env,proto3" json:"env,omitempty"`
 	Bare          string   `protobuf:"bytes,14,opt,name=bare,proto3" json:"bare,omitempty"`                         // bare program instead of a kernel, such as verify,passes=3
 	RunFlags      []string `protobuf:"bytes,15,rep,name=run_flags,json=runFlags,proto3" json:"run_flags,omitempty"` // further flags of `splitvm run`
+	Image         string   `protobuf:"bytes,16,opt,name=image,proto3" json:"image,omitempty"`                       // image in the processor host's store, whose root and command are used
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -240,6 +242,13 @@ func (x *VNodeSpec) GetRunFlags() []string {
 		return x.RunFlags
 	}
 	return nil
+}
+
+func (x *VNodeSpec) GetImage() string {
+	if x != nil {
+		return x.Image
+	}
+	return ""
 }
 
 // ExCacheShare is a vNode's part of its host's ExCache, in bytes. It gets floor
@@ -895,7 +904,7 @@ var File_vnode_proto protoreflect.FileDescriptor
 const file_vnode_proto_rawDesc = "" +
 	"\n" +
 	"\vvnode.proto\x12\n" +
-	"splitvm.v1\x1a\vevent.proto\x1a\rvregion.proto\"\xa2\x03\n" +
+	"splitvm.v1\x1a\vevent.proto\x1a\rvregion.proto\"\xb8\x03\n" +
 	"\tVNodeSpec\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\fmemory_bytes\x18\x02 \x01(\x04R\vmemoryBytes\x12\x14\n" +
@@ -912,7 +921,8 @@ const file_vnode_proto_rawDesc = "" +
 	"\acommand\x18\f \x03(\tR\acommand\x12\x10\n" +
 	"\x03env\x18\r \x03(\tR\x03env\x12\x12\n" +
 	"\x04bare\x18\x0e \x01(\tR\x04bare\x12\x1b\n" +
-	"\trun_flags\x18\x0f \x03(\tR\brunFlags\"h\n" +
+	"\trun_flags\x18\x0f \x03(\tR\brunFlags\x12\x14\n" +
+	"\x05image\x18\x10 \x01(\tR\x05image\"h\n" +
 	"\fExCacheShare\x12\x1f\n" +
 	"\vfloor_bytes\x18\x01 \x01(\x04R\n" +
 	"floorBytes\x12\x1f\n" +
