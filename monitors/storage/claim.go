@@ -80,8 +80,9 @@ func (v *Volume) attach(c *conn, session remote.SessionID) error {
 		v.mu.Unlock()
 		return remote.NoVolume
 	case v.record.Session != session || session == 0:
+		name := v.record.Name
 		v.mu.Unlock()
-		return fmt.Errorf("volume %q: %w: another writer has claimed it", v.record.Name, remote.StaleEpoch)
+		return fmt.Errorf("volume %q: %w: another writer has claimed it", name, remote.StaleEpoch)
 	}
 	v.writer = writer{session: session, conn: c}
 	v.mu.Unlock()
