@@ -81,6 +81,11 @@ func pipe(ctx context.Context, a Archive, args []string) error {
 	// Its input is closed only when all of it was written: half an archive would
 	// make half an image.
 	werr := a.Write(ctx, in)
+	if errors.Is(werr, syscall.EPIPE) {
+		// It stopped reading first: at the archive's end mark, with nothing but
+		// padding left, or because it gave up, which its status says.
+		werr = nil
+	}
 	if werr != nil {
 		cancel()
 	}
@@ -89,7 +94,7 @@ func pipe(ctx context.Context, a Archive, args []string) error {
 	}
 	err = cmd.Wait()
 	switch {
-	case err != nil && (werr == nil || errors.Is(werr, syscall.EPIPE)): // it gave up first, and says why
+	case err != nil && werr == nil:
 		return fmt.Errorf("mksquashfs (version 4.5 or later is needed): %w: %s", err, strings.TrimSpace(said.String()))
 	case werr != nil:
 		return werr
