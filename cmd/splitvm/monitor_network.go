@@ -12,7 +12,7 @@ import (
 
 	"github.com/urfave/cli/v3"
 
-	"splitvm/network/host"
+	"splitvm/monitors/network/host"
 )
 
 // networkSocket is where a host's networks are joined, unless told otherwise.

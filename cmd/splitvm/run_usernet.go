@@ -8,10 +8,10 @@ import (
 	"strconv"
 	"strings"
 
-	"splitvm/network"
-	"splitvm/network/attach"
-	"splitvm/network/gateway"
-	"splitvm/network/names"
+	"splitvm/monitors/network/gateway"
+	"splitvm/monitors/network/names"
+	"splitvm/remote/network"
+	"splitvm/remote/network/attach"
 	"splitvm/vmm/usernet"
 	virtionet "splitvm/vmm/virtio/net"
 )

@@ -14,7 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"splitvm/network"
+	"splitvm/remote/network"
 	virtionet "splitvm/vmm/virtio/net"
 )
 

@@ -10,7 +10,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 
-	"splitvm/network"
+	"splitvm/remote/network"
 )
 
 // maxSegment is what the stack may give us of a TCP stream in one piece.

@@ -13,8 +13,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"splitvm/network"
-	"splitvm/network/attach"
+	"splitvm/remote/network"
+	"splitvm/remote/network/attach"
 )
 
 const patience = 20 * time.Second

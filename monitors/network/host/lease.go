@@ -9,10 +9,10 @@ import (
 	"slices"
 	"strings"
 
-	"splitvm/network"
-	"splitvm/network/attach"
-	"splitvm/network/gateway"
-	"splitvm/network/names"
+	"splitvm/monitors/network/gateway"
+	"splitvm/monitors/network/names"
+	"splitvm/remote/network"
+	"splitvm/remote/network/attach"
 )
 
 // nameOK keeps names fit for DNS, without dots: a label (RFC 1123).

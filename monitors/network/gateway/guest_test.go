@@ -16,8 +16,8 @@ import (
 	gipv4 "gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 
-	"splitvm/network"
-	"splitvm/network/names"
+	"splitvm/monitors/network/names"
+	"splitvm/remote/network"
 )
 
 var (

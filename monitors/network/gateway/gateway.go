@@ -18,7 +18,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
 
-	"splitvm/network"
+	"splitvm/remote/network"
 )
 
 // nic is the one interface of the stack.

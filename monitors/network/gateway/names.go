@@ -13,7 +13,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
 	gipv4 "gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
 
-	"splitvm/network/names"
+	"splitvm/monitors/network/names"
 )
 
 // Names answers queries for the names of the network itself.

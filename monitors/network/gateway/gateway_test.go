@@ -14,8 +14,8 @@ import (
 
 	"golang.org/x/net/dns/dnsmessage"
 
-	"splitvm/network"
-	"splitvm/network/names"
+	"splitvm/monitors/network/names"
+	"splitvm/remote/network"
 )
 
 func noise(n int, seed int64) []byte {

@@ -21,7 +21,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"splitvm/network"
+	"splitvm/remote/network"
 )
 
 // Version of the protocol, in every Request.

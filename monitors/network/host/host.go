@@ -21,10 +21,10 @@ import (
 	"net/netip"
 	"sync"
 
-	"splitvm/network"
-	"splitvm/network/attach"
-	"splitvm/network/gateway"
-	"splitvm/network/names"
+	"splitvm/monitors/network/gateway"
+	"splitvm/monitors/network/names"
+	"splitvm/remote/network"
+	"splitvm/remote/network/attach"
 )
 
 // netBits is the size of a network: 253 vNodes, the gateway and the two that
