@@ -24,7 +24,7 @@ type guest struct {
 	port *Port
 }
 
-const patience = 10 * time.Second
+const patience = time.Minute
 
 func plug(t testing.TB, sw *Switch, addr netip.Addr) *guest {
 	t.Helper()

@@ -25,7 +25,7 @@ var (
 	gwAddr = netip.MustParseAddr("10.0.2.1")
 )
 
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // newGateway makes a network with a gateway, and names of its own.
 func newGateway(t testing.TB, cfg Config) (*network.Switch, *Gateway) {
