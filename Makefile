@@ -18,7 +18,7 @@ RIGTESTS ?= ^(TestMachine|TestRun|TestRunWithoutInput|TestRunRemote)$$
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort | expand -t 14
 
-build: ## build bin/splitvm and the init that it gives guests
+build: ## build bin/splitvm, its global monitor, and the init that it gives guests
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags="-s -w" -o bin/ ./cmd/...
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags="-s -w" -o bin/splitvm-init ./guest/init
 

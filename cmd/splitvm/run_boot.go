@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"strings"
 
 	gokvm "github.com/bobuhiro11/gokvm/kvm"
@@ -69,7 +67,7 @@ func (n *vnode) initrd(extra []initramfs.File) (io.ReaderAt, int64, error) {
 		}
 		own.Write(initramfs.Padding(size))
 	case n.o.modules != "":
-		program, err := initProgram()
+		program, err := companion("splitvm-init", "SPLITVM_INIT")
 		if err != nil {
 			return nil, 0, err
 		}
@@ -85,25 +83,6 @@ func (n *vnode) initrd(extra []initramfs.File) (io.ReaderAt, int64, error) {
 		}
 	}
 	return bytes.NewReader(own.Bytes()), int64(own.Len()), nil
-}
-
-// initProgram finds splitvm-init: $SPLITVM_INIT, beside splitvm, or in
-// ../lib/splitvm from there.
-func initProgram() (string, error) {
-	if p := os.Getenv("SPLITVM_INIT"); p != "" {
-		return p, nil
-	}
-	self, err := os.Executable()
-	if err != nil {
-		return "", fmt.Errorf("find splitvm-init: %w", err)
-	}
-	dir := filepath.Dir(self)
-	for _, p := range []string{filepath.Join(dir, "splitvm-init"), filepath.Join(dir, "../lib/splitvm/splitvm-init")} {
-		if _, err := os.Stat(p); err == nil {
-			return p, nil
-		}
-	}
-	return "", fmt.Errorf("splitvm-init is not beside %s: build both with `make`, or name it with SPLITVM_INIT=FILE", self)
 }
 
 // cmdline is what the kernel and the init are told; the user's words come last,

@@ -27,7 +27,7 @@ func build(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	program = filepath.Join(dir, "splitvm")
-	cmd := exec.Command("go", "build", "-o", program, "splitvm/cmd/splitvm")
+	cmd := exec.Command("go", "build", "-o", dir+"/", "splitvm/cmd/splitvm", "splitvm/cmd/splitvm-global")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		panic(fmt.Sprintf("%v: %s", err, out))

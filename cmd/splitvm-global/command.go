@@ -1,0 +1,88 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+
+	"github.com/urfave/cli/v3"
+
+	"splitvm/monitors/global"
+	"splitvm/monitors/global/place"
+)
+
+const description = `Keeps the rack together, until SIGINT or SIGTERM: which monitors are there,
+which processor monitor runs a vNode (GPM), which memory monitors own a vRegion
+(GMM) and which storage monitors hold a volume (GSM). State is in etcd, in this
+process unless --etcd-endpoints names a cluster. Of several global monitors one
+leads, and another takes over when it is lost.
+
+Every peer that can connect may control the rack: listen on a network that only
+the rack's hosts are in.
+
+Examples:
+   # one for the rack
+   splitvm monitor global --listen 10.0.0.1:7400 --data /var/lib/splitvm/global
+
+   # one of three, on three hosts
+   splitvm monitor global --listen 10.0.0.1:7400 --data /var/lib/splitvm/global --name a \
+       --peers a=http://10.0.0.1:7401,b=http://10.0.0.2:7401,c=http://10.0.0.3:7401`
+
+func command() *cli.Command {
+	var names []string
+	for _, p := range place.Policies() {
+		names = append(names, p.Name)
+	}
+	return &cli.Command{
+		Name:            "splitvm monitor global",
+		Usage:           "keep the rack together: membership, placement, vNodes",
+		Description:     description,
+		HideHelpCommand: true,
+		HideVersion:     true,
+		ExitErrHandler:  func(context.Context, *cli.Command, error) {}, // finish prints it
+		OnUsageError: func(_ context.Context, _ *cli.Command, err error, _ bool) error {
+			return &usageError{fmt.Errorf("%w (see `splitvm monitor global --help`)", err)}
+		},
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "listen", Aliases: []string{"l"}, Required: true, Usage: "serve gRPC at `HOST:PORT`"},
+			&cli.StringFlag{Name: "data", Required: true, Usage: "`DIR` of the state; made if it is not there"},
+			&cli.StringFlag{Name: "name", Value: "global", Usage: "`NAME` of this one among several"},
+			&cli.StringFlag{Name: "peers", Usage: "all global monitors with embedded etcd, this one too: `NAME=http://HOST:PORT,...`"},
+			&cli.StringSliceFlag{Name: "etcd-endpoints", Usage: "use the etcd cluster at `URL` instead of the embedded one; commas separate several"},
+			&cli.DurationFlag{Name: "lease", Value: global.DefaultLease, Usage: "a monitor whose heartbeats stop for `DURATION` is lost"},
+			&cli.StringFlag{Name: "policy", Value: names[0], Usage: "place by `POLICY`: " + strings.Join(names, ", ")},
+			&cli.FloatFlag{Name: "memory-overcommit", Value: 1, Usage: "promise each memory monitor's memory `TIMES`"},
+			&cli.FloatFlag{Name: "vcpu-overcommit", Value: 32, Usage: "promise each processor monitor's vCPUs `TIMES`"},
+			&cli.FloatFlag{Name: "disk-overcommit", Value: 2, Usage: "promise each storage monitor's space `TIMES`"},
+			&cli.StringFlag{Name: "metrics", Usage: "serve Prometheus metrics at http://`HOST:PORT`/metrics"},
+			&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "log each placement"},
+		},
+		Action: run,
+	}
+}
+
+func run(ctx context.Context, c *cli.Command) error {
+	if c.Args().Present() {
+		return &usageError{fmt.Errorf("monitor global takes no argument %q (see `splitvm monitor global --help`)", c.Args().First())}
+	}
+	policy, err := place.PolicyByName(c.String("policy"))
+	if err != nil {
+		return &usageError{fmt.Errorf("monitor global: %w", err)}
+	}
+	return global.Run(ctx, global.Config{
+		Listen: c.String("listen"), Name: c.String("name"), Lease: c.Duration("lease"), Policy: policy,
+		Etcd:             global.Etcd{Endpoints: c.StringSlice("etcd-endpoints"), Dir: c.String("data"), Name: c.String("name"), Peers: c.String("peers")},
+		MemoryOvercommit: c.Float("memory-overcommit"), VCPUOvercommit: c.Float("vcpu-overcommit"), DiskOvercommit: c.Float("disk-overcommit"),
+		Metrics: c.String("metrics"), Log: logger(c.Bool("verbose")),
+	})
+}
+
+func logger(verbose bool) *slog.Logger {
+	level := slog.LevelInfo
+	if verbose {
+		level = slog.LevelDebug
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+}
