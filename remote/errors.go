@@ -66,7 +66,7 @@ var kindText = [...]string{
 
 // Error describes the kind.
 func (k Kind) Error() string {
-	if int(k) < len(kindText) {
+	if int(k) < len(kindText) && kindText[k] != "" {
 		return kindText[k]
 	}
 	return "error of a kind unknown to this version"
