@@ -2,6 +2,7 @@ package rack
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"testing"
 
@@ -30,27 +31,31 @@ func TestFifty(t *testing.T) {
 	if err := g.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	// 14 MiB of each are written, of which 2 MiB may be in the ExCache.
+	// 14 MiB of each are written, of which 2 MiB may be in the ExCache. On the way
+	// there it is chance which vRegions are ahead, and monitors report in turn.
 	const enough = vnodes * 12 << 20
 	var held []float64
-	r.eventually("all memory is written", func() bool {
+	r.eventually("all memory is written, and spread within 10 % of even", func() bool {
 		held = r.held()
-		return sum(held) >= enough*0.98
+		return sum(held) >= enough*0.98 && even(held)
 	})
 	if n := len(list[[]vnode](r, "ps")); n != vnodes {
 		t.Errorf("%d vNodes run, want %d", n, vnodes)
 	}
 	mean := sum(held) / float64(len(held))
 	for i, h := range held {
-		if h < 0.9*mean || h > 1.1*mean {
-			t.Errorf("memory monitor %d holds %.1f MiB, the mean is %.1f", i, h/(1<<20), mean/(1<<20))
-		}
 		t.Logf("memory monitor %d holds %.3f of the mean of %.1f MiB", i, h/mean, mean/(1<<20))
 	}
 	r.must(append([]string{"kill"}, names[:vnodes/2]...)...)
 	r.must(append([]string{"stop"}, names[vnodes/2:]...)...)
 	r.must(append([]string{"rm"}, names...)...)
 	r.empty()
+}
+
+// even tells whether all are within 10 % of their mean.
+func even(held []float64) bool {
+	mean := sum(held) / float64(len(held))
+	return slices.Min(held) >= 0.9*mean && slices.Max(held) <= 1.1*mean
 }
 
 // held is what each memory monitor holds, in bytes.
