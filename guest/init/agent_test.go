@@ -170,11 +170,13 @@ func TestExecControl(t *testing.T) {
 	}
 }
 
+// TestHangUp has the shell say nothing of its sleep, which the signal ends,
+// too: nobody reads any more, and the next that it wrote would end it.
 func TestHangUp(t *testing.T) {
 	a := newAgent(t, cmdline.Command{})
 	gone := filepath.Join(t.TempDir(), "gone")
 	for _, tty := range []bool{false, true} {
-		_, r := a.begin(t, sh(fmt.Sprintf(`trap 'touch %s; exit' HUP; echo ready; while :; do sleep 0.01; done`, gone)), tty)
+		_, r := a.begin(t, sh(fmt.Sprintf(`exec 2>/dev/null; trap 'touch %s; exit' HUP; echo ready; while :; do sleep 0.01; done`, gone)), tty)
 		r.expect("ready")
 		r.conn.Close()
 		for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
