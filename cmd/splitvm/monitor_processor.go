@@ -73,6 +73,9 @@ func vmmCommand(l processor.Launch) *exec.Cmd {
 	for _, d := range s.Disks {
 		args = append(args, "--disk", d)
 	}
+	for i, m := range s.Volumes {
+		args = append(args, "--volume", volumeArg(m, l.Volumes[i]))
+	}
 	for _, e := range s.Env {
 		args = append(args, "--env", e)
 	}

@@ -72,7 +72,7 @@ func planOf(c *cli.Command) (rackPlan, error) {
 // processes lists the monitors of the plan with their arguments, and the global
 // monitors' addresses.
 func (p rackPlan) processes(dir string) ([]rackProcess, string, error) {
-	ports, err := freePorts(2 * p.Globals)
+	ports, err := freePorts(2*p.Globals + p.Storages)
 	if err != nil {
 		return nil, "", err
 	}
@@ -96,16 +96,16 @@ func (p rackPlan) processes(dir string) ([]rackProcess, string, error) {
 	}
 	all := strings.Join(globals, ",")
 	member := func(role string, i int, args ...string) {
-		add(role, i, append([]string{"--listen", "127.0.0.1:0", "--global", all, "--domain", fmt.Sprintf("%s-%d", role, i+1)}, args...)...)
+		add(role, i, append([]string{"--global", all, "--domain", fmt.Sprintf("%s-%d", role, i+1)}, args...)...)
 	}
 	for i := range p.Memories {
-		member("memory", i, "--mem", p.Memory)
+		member("memory", i, "--listen", "127.0.0.1:0", "--mem", p.Memory)
 	}
-	for i := range p.Storages {
-		member("storage", i, "--data", fmt.Sprintf("%s/storage-%d", dir, i+1))
+	for i := range p.Storages { // at an address to which those who use a volume come back
+		member("storage", i, "--listen", ports[2*p.Globals+i], "--data", fmt.Sprintf("%s/storage-%d", dir, i+1))
 	}
 	for i := range p.Processors {
-		member("processor", i, "--data", fmt.Sprintf("%s/p%d", dir, i+1), "--excache", p.ExCache)
+		member("processor", i, "--listen", "127.0.0.1:0", "--data", fmt.Sprintf("%s/p%d", dir, i+1), "--excache", p.ExCache)
 	}
 	return list, all, nil
 }

@@ -108,7 +108,13 @@ func rackSpec(c *cli.Command, o options) *api.VNodeSpec {
 			s.RunFlags = append(s.RunFlags, "--"+name, c.String(name))
 		}
 	}
-	for _, name := range []string{"net", "publish", "storage-monitor", "volume"} {
+	repeated := []string{"net", "publish", "storage-monitor"}
+	if len(o.storage) == 0 {
+		s.Volumes = o.volumeMounts()
+	} else {
+		repeated = append(repeated, "volume") // not the rack's
+	}
+	for _, name := range repeated {
 		for _, value := range c.StringSlice(name) {
 			s.RunFlags = append(s.RunFlags, "--"+name, value)
 		}

@@ -42,6 +42,9 @@ func TestRunRefuses(t *testing.T) {
 		{"--local --read-only", "are for an image"},
 		{"--local --env A=1", "give one after --"},
 		{"--local --modules m --env A -- command", "give NAME=VALUE"},
+		{"--local --volume a", "give --storage-monitor HOST:PORT, or --global"},
+		{"--local --volume a,at=", "at=ADDRESS"},
+		{"--global h:1 --volume a,steal", "leave steal and at= out"},
 		{"--local --nonsense", "splitvm run --help"},
 	} {
 		t.Run(tt.args, func(t *testing.T) {

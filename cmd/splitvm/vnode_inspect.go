@@ -14,7 +14,7 @@ import (
 
 func inspectCommand() *cli.Command {
 	return &cli.Command{
-		Name: "inspect", Usage: "tell all that the rack knows of a vNode: where it runs, where its memory is, and why there", ArgsUsage: "VNODE",
+		Name: "inspect", Usage: "tell all that the rack knows of a vNode: where it runs, where its memory and volumes are, and why there", ArgsUsage: "VNODE",
 		Flags: []cli.Flag{globalFlag(), outputFlag()},
 		Action: func(ctx context.Context, c *cli.Command) error {
 			if c.Args().Len() != 1 {
@@ -43,6 +43,14 @@ func inspectTable(r *api.InspectVNodeResponse) table {
 	}
 	for _, x := range r.Vregions {
 		add(fmt.Sprintf("vRegion %d", x.Index), fmt.Sprintf("%d MiB at %s", x.Bytes>>20, owners(x)), x.Why)
+	}
+	for i, x := range r.Volumes {
+		m := v.Spec.Volumes[i]
+		where := "a disk"
+		if m.Mount != "" {
+			where = "on " + m.Mount
+		}
+		add("volume "+x.Name, fmt.Sprintf("%d MiB at %s, %s, %s", x.Bytes>>20, replicaNames(x), where, rackVolumeState(x)), x.Why)
 	}
 	for _, e := range r.Events {
 		add(time.UnixMilli(e.UnixMs).Format(time.TimeOnly), e.Kind, e.Text)

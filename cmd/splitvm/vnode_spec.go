@@ -34,6 +34,7 @@ func specFlags() []cli.Flag {
 		&cli.StringFlag{Name: "modules", Usage: "`DIR` of the kernel's modules"},
 		&cli.StringFlag{Name: "initrd", Aliases: []string{"i"}, Usage: "initial RAM disk `FILE`"},
 		&cli.StringSliceFlag{Name: "disk", Aliases: []string{"d"}, Usage: "raw image or block device, as in `splitvm run`: `DISK`"},
+		&cli.StringSliceFlag{Name: "volume", Usage: "`VOLUME` of the rack: NAME[:/DIR][,ro][,serial=NAME]; mounted on DIR, if that is given; may be repeated"},
 		&cli.StringFlag{Name: "cmdline", Usage: "`WORDS` appended to the kernel's command line"},
 		&cli.StringSliceFlag{Name: "env", Aliases: []string{"e"}, Usage: "`NAME=VALUE` for the command"},
 		&cli.StringFlag{Name: "bare", Usage: "bare `PROGRAM` instead of a kernel"},
@@ -78,7 +79,13 @@ func specOf(c *cli.Command) (*api.VNodeSpec, error) {
 		}
 	}
 	specLists(c, s)
-	return s, nil
+	o := options{onRack: true, command: s.Command, image: imageOptions{name: s.Image}}
+	var err error
+	if o.volumes, err = parseEach(c, "volume", parseVolume); err != nil {
+		return nil, err
+	}
+	s.Volumes = append(s.Volumes, o.volumeMounts()...)
+	return s, o.checkVolumes()
 }
 
 // specLists reads the flags that are numbers or lists.

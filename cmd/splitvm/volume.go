@@ -11,40 +11,48 @@ import (
 
 	"github.com/docker/go-units"
 	"github.com/urfave/cli/v3"
+	"google.golang.org/grpc"
 
 	"splitvm/remote"
 	"splitvm/remote/volumes"
 )
 
-const volumeDescription = `A volume is a disk on storage monitors (see ` + "`splitvm monitor storage`" + `). With several
-monitors, each gets a replica.
+const volumeDescription = `A volume is a disk on storage monitors. On a rack, which --global names, the rack
+decides on which, and vNodes have it by its name. Elsewhere they are those of
+--storage-monitor, and with several each gets a replica.
 
 Examples:
+   splitvm volume create --replicas 2 --format ext4 data 5G     # on the rack of ` + "`splitvm rack up`" + `
+   splitvm run --global auto --volume data:/srv IMAGE
+   splitvm volume inspect data                                  # where it is, and why there
    splitvm volume create --storage-monitor 10.0.0.9:7080,10.0.0.10:7080 db 20G
-   splitvm volume create --storage-monitor 10.0.0.9:7080 --format ext4 data 5G
-   splitvm volume import --storage-monitor 10.0.0.9:7080 debian debian.raw
    splitvm volume ls --storage-monitor 10.0.0.9:7080 -o json
-   splitvm volume snapshot --storage-monitor 10.0.0.9:7080 db db-monday
-   splitvm volume clone --storage-monitor 10.0.0.9:7080 db-monday db-test`
+   splitvm volume snapshot db db-monday
+   splitvm volume clone db-monday db-test`
 
 func volumeCommand() *cli.Command {
 	return &cli.Command{
 		Name:        "volume",
-		Usage:       "make, list and change volumes on storage monitors",
+		Usage:       "make, list and change volumes, of a rack or on given storage monitors",
 		Description: volumeDescription,
 		Commands: []*cli.Command{
-			volumeVerb("create", "make an empty volume", "NAME SIZE", 2, createVolume,
+			volumeVerb("create", "make an empty volume", "NAME SIZE", createVolume, createRackVolume, replicasFlag(),
 				&cli.StringFlag{Name: "format", Usage: "make a file system on it, `ext4`, so that guests can mount it", Validator: volumeFormat}),
-			volumeVerb("import", "make a volume of a raw disk image", "NAME FILE", 2, importVolume),
-			volumeVerb("ls", "list volumes", "", 0, listVolumes),
-			volumeVerb("inspect", "describe a volume", "NAME", 1, inspectVolume),
-			volumeVerb("resize", "change a volume's size; what is cut off is lost", "NAME SIZE", 2, resizeVolume),
-			volumeVerb("rm", "delete a volume", "NAME", 1, deleteVolume),
-			volumeVerb("snapshot", "keep what a volume holds now, read-only", "NAME SNAPSHOT", 2, branchVolume(remote.Volumes.SnapshotVolume)),
-			volumeVerb("clone", "make a volume of what another or a snapshot holds", "NAME CLONE", 2, branchVolume(remote.Volumes.CloneVolume)),
-			volumeVerb("scrub", "check every block of a volume", "NAME", 1, scrubVolume),
+			volumeVerb("import", "make a volume of a raw disk image", "NAME FILE", importVolume, importRackVolume, replicasFlag()),
+			volumeVerb("ls", "list volumes", "", listVolumes, listRackVolumes),
+			volumeVerb("inspect", "describe a volume", "NAME", inspectVolume, inspectRackVolume),
+			volumeVerb("resize", "change a volume's size; what is cut off is lost", "NAME SIZE", resizeVolume, resizeRackVolume),
+			volumeVerb("rm", "delete a volume", "NAME", deleteVolume, deleteRackVolume,
+				&cli.BoolFlag{Name: "force", Usage: "on a rack: also if a storage monitor can't be asked to delete its replica"}),
+			volumeVerb("snapshot", "keep what a volume holds now, read-only", "NAME SNAPSHOT", branchVolume(remote.Volumes.SnapshotVolume), branchRackVolume(true)),
+			volumeVerb("clone", "make a volume of what another or a snapshot holds", "NAME CLONE", branchVolume(remote.Volumes.CloneVolume), branchRackVolume(false)),
+			volumeVerb("scrub", "check every block of a volume", "NAME", scrubVolume, scrubRackVolume),
 		},
 	}
+}
+
+func replicasFlag() cli.Flag {
+	return &cli.IntFlag{Name: "replicas", Value: 1, Usage: "on a rack: `NUMBER` of storage monitors that have all of it"}
 }
 
 // volumeTimeout bounds a command, but for those that go through all of a volume.
@@ -59,12 +67,12 @@ type monitorClient struct {
 	*volumes.Client
 }
 
-func volumeVerb(name, usage, args string, n int, do atMonitors, more ...cli.Flag) *cli.Command {
+func volumeVerb(name, usage, args string, here atMonitors, rack onTheRack, more ...cli.Flag) *cli.Command {
 	return &cli.Command{
 		Name: name, Usage: usage, ArgsUsage: args,
-		Flags: append(more, storageMonitorFlag(true), outputFlag()),
+		Flags: append(more, globalFlag(), storageMonitorFlag(), outputFlag()),
 		Action: func(ctx context.Context, c *cli.Command) error {
-			if c.Args().Len() != n {
+			if c.Args().Len() != len(strings.Fields(args)) {
 				return &exitError{exitUsage, fmt.Errorf("volume %s: give %s (see `splitvm volume %s --help`)", name, orNothing(args), name)}
 			}
 			if name != "scrub" && name != "import" {
@@ -72,21 +80,32 @@ func volumeVerb(name, usage, args string, n int, do atMonitors, more ...cli.Flag
 				ctx, cancel = context.WithTimeout(ctx, volumeTimeout)
 				defer cancel()
 			}
-			var monitors []monitorClient
-			for _, a := range addresses(c.StringSlice("storage-monitor")) {
-				m, err := volumes.Dial(a)
-				if err != nil {
-					return &exitError{exitUsage, fmt.Errorf("volume %s: %w", name, err)}
-				}
-				defer m.Close()
-				monitors = append(monitors, monitorClient{a, m})
+			var err error
+			if len(c.StringSlice("storage-monitor")) == 0 {
+				err = onRack(c, func(conn *grpc.ClientConn) error { return rack(ctx, c, conn) })
+			} else if err = onMonitors(c, func(m []monitorClient) error { return here(ctx, c, m) }); err != nil {
+				err = fmt.Errorf("%s: %w", name, err)
 			}
-			if err := do(ctx, c, monitors); err != nil {
-				return fmt.Errorf("volume %s: %w", name, err)
+			if err != nil {
+				return fmt.Errorf("volume %w", err)
 			}
 			return nil
 		},
 	}
+}
+
+// onMonitors calls do with the storage monitors that the user named.
+func onMonitors(c *cli.Command, do func([]monitorClient) error) error {
+	var monitors []monitorClient
+	for _, a := range addresses(c.StringSlice("storage-monitor")) {
+		m, err := volumes.Dial(a)
+		if err != nil {
+			return &exitError{exitUsage, err}
+		}
+		defer m.Close()
+		monitors = append(monitors, monitorClient{a, m})
+	}
+	return do(monitors)
 }
 
 func orNothing(args string) string {
@@ -96,8 +115,8 @@ func orNothing(args string) string {
 	return args
 }
 
-func storageMonitorFlag(required bool) cli.Flag {
-	return &cli.StringSliceFlag{Name: "storage-monitor", Required: required,
+func storageMonitorFlag() cli.Flag {
+	return &cli.StringSliceFlag{Name: "storage-monitor",
 		Usage: "storage monitors, `HOST:PORT[,...]` or unix:PATH: one for each replica; may be repeated"}
 }
 

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 
 	"github.com/urfave/cli/v3"
@@ -15,26 +14,19 @@ import (
 // importVolume makes a volume of what a file holds.
 func importVolume(ctx context.Context, c *cli.Command, monitors []monitorClient) error {
 	name := c.Args().Get(0)
-	file, err := os.Open(c.Args().Get(1))
+	file, size, err := openRawImage(c.Args().Get(1))
 	if err != nil {
 		return err
 	}
 	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return err
-	}
-	if !info.Mode().IsRegular() {
-		return fmt.Errorf("%s is not a regular file", file.Name())
-	}
 	id := newVolumeID()
 	err = everywhere(ctx, c, monitors, name, func(m monitorClient) (remote.VolumeInfo, error) {
-		return m.CreateVolume(ctx, id, name, uint64(info.Size()))
+		return m.CreateVolume(ctx, id, name, uint64(size))
 	})
 	if err != nil {
 		return err
 	}
-	if err := copyIntoVolume(ctx, monitors, name, file, info.Size()); err != nil {
+	if err := copyIntoVolume(ctx, monitors, name, file, size); err != nil {
 		return errors.Join(err, deleteVolume(context.WithoutCancel(ctx), c, monitors))
 	}
 	return nil

@@ -64,10 +64,33 @@ func start(t *testing.T, dir string) *running {
 	return g
 }
 
+// willing is a processor monitor that launches whatever it is told to.
+type willing struct {
+	api.UnimplementedProcessorServer
+}
+
+func (willing) Launch(context.Context, *api.LaunchRequest) (*api.LaunchResponse, error) {
+	return &api.LaunchResponse{}, nil
+}
+
+// launcher is the address of a willing processor monitor.
+func launcher(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := grpc.NewServer()
+	api.RegisterProcessorServer(s, willing{})
+	go s.Serve(l)
+	t.Cleanup(s.Stop)
+	return l.Addr().String()
+}
+
 func (g *running) register(role api.Role, name string, capacity *api.Resources) uint64 {
 	g.t.Helper()
 	r, err := api.NewMembersClient(g.conn).Register(g.t.Context(), &api.RegisterRequest{Member: &api.Member{
-		Role: role, Name: name, Instance: 1, Data: []string{name + ":1"}, Control: "127.0.0.1:1", Capacity: capacity}})
+		Role: role, Name: name, Instance: 1, Data: []string{name + ":1"}, Control: launcher(g.t), Capacity: capacity}})
 	if err != nil {
 		g.t.Fatal(err)
 	}
@@ -82,8 +105,7 @@ func (g *running) beat(id uint64, held ...uint64) (*api.HeartbeatResponse, error
 	return api.NewMembersClient(g.conn).Heartbeat(g.t.Context(), &api.HeartbeatRequest{Id: id, Instance: 1, Vregions: held})
 }
 
-// launched is a vNode that its processor runs: nobody listens there, so the test
-// reports in its place.
+// launched is a vNode that its processor runs, in whose place the test reports.
 func (g *running) launched(name string, processor uint64) *api.VNode {
 	g.t.Helper()
 	vnodes := api.NewVNodesClient(g.conn)
@@ -95,25 +117,29 @@ func (g *running) launched(name string, processor uint64) *api.VNode {
 	if err != nil || again.Id != v.Id {
 		g.t.Fatalf("the same request again: %v, %v", again, err)
 	}
-	started := make(chan error, 1)
-	go func() {
-		_, err := vnodes.StartVNode(g.t.Context(), &api.VNodeRef{Vnode: name})
-		started <- err
-	}()
-	for {
-		r, err := vnodes.ReportVNode(g.t.Context(), &api.ReportVNodeRequest{Processor: processor, Vnode: &api.VNode{Id: v.Id, Run: 1, State: api.VNodeState_VNODE_STATE_RUNNING, Pid: 7}})
-		if err != nil {
-			g.t.Fatal(err)
-		}
-		if !r.Unknown {
-			break
-		}
+	if err := g.launch(name, processor); err != nil {
+		g.t.Fatal(err)
 	}
-	<-started // a running vNode does not fail because its launch was not answered
 	if v, err = vnodes.GetVNode(g.t.Context(), &api.VNodeRef{Vnode: name}); err != nil || v.State != api.VNodeState_VNODE_STATE_RUNNING {
 		g.t.Fatalf("%v, %v", v, err)
 	}
 	return v
+}
+
+// launch starts a vNode and reports that it runs, unless it can't be started.
+func (g *running) launch(name string, processor uint64) error {
+	g.t.Helper()
+	vnodes := api.NewVNodesClient(g.conn)
+	v, err := vnodes.StartVNode(g.t.Context(), &api.VNodeRef{Vnode: name})
+	if err != nil {
+		return err
+	}
+	r, err := vnodes.ReportVNode(g.t.Context(), &api.ReportVNodeRequest{Processor: processor,
+		Vnode: &api.VNode{Id: v.Id, Run: v.Run, State: api.VNodeState_VNODE_STATE_RUNNING, Pid: 7}})
+	if err != nil || r.Unknown {
+		g.t.Fatal(r, err)
+	}
+	return nil
 }
 
 func (g *running) place(v *api.VNode, bytes uint64, indices ...uint32) (*api.PlaceVRegionsResponse, error) {
@@ -204,28 +230,6 @@ func TestLease(t *testing.T) {
 	}
 }
 
-// The GSM places a volume's replicas apart.
-func TestVolumes(t *testing.T) {
-	g := start(t, t.TempDir())
-	for _, name := range []string{"a", "b"} {
-		g.register(api.Role_ROLE_STORAGE, name, &api.Resources{DiskBytes: 10 << 30})
-	}
-	volumes := api.NewVolumesClient(g.conn)
-	v, err := volumes.PlaceVolume(t.Context(), &api.PlaceVolumeRequest{Name: "db", Bytes: 6 << 30, Replicas: 2})
-	if err != nil || len(v.Replicas) != 2 || v.Replicas[0] == v.Replicas[1] {
-		t.Fatalf("%v, %v", v, err)
-	}
-	if _, err := volumes.PlaceVolume(t.Context(), &api.PlaceVolumeRequest{Name: "db2", Bytes: 6 << 30}); status.Code(err) != codes.ResourceExhausted {
-		t.Errorf("no room: %v", err)
-	}
-	if _, err := volumes.ForgetVolume(t.Context(), &api.VolumeName{Name: "db"}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := volumes.PlaceVolume(t.Context(), &api.PlaceVolumeRequest{Name: "db2", Bytes: 6 << 30}); err != nil {
-		t.Errorf("after the other is gone: %v", err)
-	}
-}
-
 func TestSpecIsChecked(t *testing.T) {
 	ok := &api.VNodeSpec{Name: "a", MemoryBytes: 1 << 30, Kernel: "k"}
 	if s, err := complete(ok); err != nil || s.Vcpus != 1 || s.Excache.FloorBytes == 0 || s.Excache.LimitBytes != 1<<30 {
@@ -240,6 +244,11 @@ func TestSpecIsChecked(t *testing.T) {
 		{MemoryBytes: 1, Kernel: "k"}, {MemoryBytes: 1<<30 + 1, Kernel: "k"}, {MemoryBytes: 1 << 30},
 		{MemoryBytes: 1 << 30, Kernel: "k", Bare: "b"}, {MemoryBytes: 1 << 30, Kernel: "k", VregionBytes: 3 << 20},
 		{MemoryBytes: 1 << 30, Kernel: "k", Vcpus: 5000},
+		{MemoryBytes: 1 << 30, Bare: "exit", Volumes: []*api.VolumeMount{{Name: "db"}}},
+		{MemoryBytes: 1 << 30, Kernel: "k", Volumes: []*api.VolumeMount{{Name: "db"}, {Name: "db"}}},
+		{MemoryBytes: 1 << 30, Kernel: "k", Volumes: []*api.VolumeMount{{Name: "db", Mount: "/srv"}}},
+		{MemoryBytes: 1 << 30, Kernel: "k", Command: []string{"c"}, Volumes: []*api.VolumeMount{{Name: "db", Mount: "srv"}}},
+		{MemoryBytes: 1 << 30, Kernel: "k", Volumes: []*api.VolumeMount{{Name: "db,steal"}}},
 		{MemoryBytes: 1 << 30, Kernel: "k", Excache: &api.ExCacheShare{FloorBytes: 2, LimitBytes: 1}}} {
 		if s, err := complete(bad); err == nil {
 			t.Errorf("accepted: %v", s)

@@ -105,6 +105,9 @@ func (l *leader) placeVNode(ref string) (*api.VNode, error) {
 	if active(v) {
 		return nil, status.Errorf(codes.FailedPrecondition, "vNode %s runs already", v.Spec.Name)
 	}
+	if err := l.attachable(v); err != nil {
+		return nil, err
+	}
 	d, err := l.pools[api.Role_ROLE_PROCESSOR].Place(place.Request{Need: vnodeNeed(v.Spec), Replicas: 1})
 	if err != nil {
 		return nil, status.Errorf(codes.ResourceExhausted, "place vNode %s (%d MiB of ExCache, %d vCPUs) on a processor monitor: %v",
@@ -115,6 +118,7 @@ func (l *leader) placeVNode(ref string) (*api.VNode, error) {
 	v.Run++
 	var c change
 	c.putVNode(v)
+	l.attach(&c, v)
 	l.happened(&c, "vnode.placed", aboutVNode(v), "%s", d.Why)
 	return proto.CloneOf(v), l.commit(&c)
 }
@@ -171,6 +175,7 @@ func (l *leader) ended(c *change, v *api.VNode, state api.VNodeState, exit int32
 	l.pools[api.Role_ROLE_PROCESSOR].Release(place.ID(v.Processor), vnodeNeed(v.Spec))
 	v.State, v.ExitStatus, v.Reason, v.EndedUnixMs, v.Pid, v.Control = state, exit, reason, time.Now().UnixMilli(), 0, ""
 	n := l.freeVRegions(c, v.Id)
+	l.detach(c, v)
 	c.putVNode(v)
 	text := fmt.Sprintf("%d vRegions given back", n)
 	if state == api.VNodeState_VNODE_STATE_EXITED {
@@ -235,7 +240,7 @@ func (l *leader) inspect(ref string) (*api.InspectVNodeResponse, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &api.InspectVNodeResponse{Vnode: proto.CloneOf(v)}
+	r := &api.InspectVNodeResponse{Vnode: proto.CloneOf(v), Volumes: l.volumesOf(v)}
 	for _, x := range l.vregions[v.Id] {
 		r.Vregions = append(r.Vregions, proto.CloneOf(x))
 	}

@@ -29,6 +29,8 @@ type leader struct {
 	vregions map[uint64][]*api.VRegion // by vID
 	known    map[uint64]bool           // vRegions that have an owner
 	volumes  map[string]*api.VolumePlace
+	changing map[string]bool        // volumes that are being made, changed or removed
+	homes    map[uint64]*api.Member // storage monitors, also those that are away
 	pools    map[api.Role]*place.Pool
 	counts   map[string]uint64 // last id given, by kind
 	events   events
@@ -39,7 +41,7 @@ func newLeader(ctx context.Context, cfg *Config, s *store) *leader {
 		cfg: cfg, log: cfg.Log, store: s,
 		members: map[uint64]*member{}, vnodes: map[uint64]*api.VNode{}, names: map[string]uint64{},
 		vregions: map[uint64][]*api.VRegion{}, known: map[uint64]bool{}, volumes: map[string]*api.VolumePlace{},
-		counts: map[string]uint64{},
+		changing: map[string]bool{}, homes: map[uint64]*api.Member{}, counts: map[string]uint64{},
 	}
 	l.ctx, l.fail = context.WithCancelCause(ctx)
 	l.events.init()

@@ -69,6 +69,10 @@ func (l *leader) take(key string, value []byte, lease clientv3.LeaseID) (err err
 		v := new(api.VolumePlace)
 		err = proto.Unmarshal(value, v)
 		l.volumes[v.Name] = v
+	case keyHome:
+		m := new(api.Member)
+		err = proto.Unmarshal(value, m)
+		l.homes[m.Id] = m
 	case keyEvent:
 		e := new(api.Event)
 		err = proto.Unmarshal(value, e)

@@ -61,7 +61,7 @@ func (l *leader) register(ctx context.Context, in *api.Member) (*api.RegisterRes
 	m := &member{Member: proto.CloneOf(in), lease: lease.ID}
 	old := l.members[m.Id]
 	switch {
-	case old != nil && (old.Role != m.Role || old.Instance != m.Instance && m.Role != api.Role_ROLE_PROCESSOR):
+	case old != nil && (old.Role != m.Role || old.Instance != m.Instance && !returns(m.Role)):
 		return nil, status.Errorf(codes.AlreadyExists, "member %d is %s %q already", m.Id, old.Role, old.Name)
 	case m.Id == 0 || m.Id > l.counts["member"]:
 		m.Id = l.next(&c, "member")
@@ -72,12 +72,18 @@ func (l *leader) register(ctx context.Context, in *api.Member) (*api.RegisterRes
 	}
 	l.members[m.Id] = m
 	l.offer(m)
+	l.settle(&c, m, old == nil)
 	c.put(idKey(keyMember, m.Id), m.Member, clientv3.WithLease(m.lease))
 	l.happened(&c, "member.joined", m.about(), "%s of %s", roleName(m.Role), offerText(m.Member))
 	if err := l.commit(&c); err != nil {
 		return nil, err
 	}
 	return &api.RegisterResponse{Id: m.Id, TtlMs: lease.TTL * 1000}, nil
+}
+
+// returns tells whether a monitor that starts again has what it had, and so its id.
+func returns(r api.Role) bool {
+	return r == api.Role_ROLE_PROCESSOR || r == api.Role_ROLE_STORAGE
 }
 
 // heartbeat implements api.MembersServer.

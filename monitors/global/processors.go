@@ -41,8 +41,11 @@ func (l *leader) ask(ctx context.Context, id uint64, do func(context.Context, ap
 // launch has a vNode's processor monitor start it. Where that fails for good, the
 // vNode has failed.
 func (l *leader) launch(ctx context.Context, v *api.VNode) {
+	l.mu.Lock()
+	volumes := l.volumesOf(v)
+	l.mu.Unlock()
 	err := l.ask(context.WithoutCancel(ctx), v.Processor, func(ctx context.Context, p api.ProcessorClient) error {
-		_, err := p.Launch(ctx, &api.LaunchRequest{Vnode: v})
+		_, err := p.Launch(ctx, &api.LaunchRequest{Vnode: v, Volumes: volumes})
 		return err
 	})
 	if err == nil {

@@ -119,18 +119,30 @@ func (s *server) ListVRegions(_ context.Context, r *api.ListVRegionsRequest) (*a
 	return led(s, func(l *leader) (*api.ListVRegionsResponse, error) { return l.listVRegions(r.Vnode) })
 }
 
-func (s *server) PlaceVolume(_ context.Context, r *api.PlaceVolumeRequest) (*api.VolumePlace, error) {
-	return led(s, func(l *leader) (*api.VolumePlace, error) { return l.placeVolume(r) })
+func (s *server) CreateVolume(ctx context.Context, r *api.CreateVolumeRequest) (*api.VolumePlace, error) {
+	return led(s, func(l *leader) (*api.VolumePlace, error) { return l.createVolume(ctx, r) })
 }
 
-func (s *server) ForgetVolume(_ context.Context, r *api.VolumeName) (*api.ForgetVolumeResponse, error) {
-	return led(s, func(l *leader) (*api.ForgetVolumeResponse, error) {
-		return &api.ForgetVolumeResponse{}, l.forgetVolume(r.Name)
+func (s *server) BranchVolume(ctx context.Context, r *api.BranchVolumeRequest) (*api.VolumePlace, error) {
+	return led(s, func(l *leader) (*api.VolumePlace, error) { return l.branchVolume(ctx, r) })
+}
+
+func (s *server) ResizeVolume(ctx context.Context, r *api.ResizeVolumeRequest) (*api.VolumePlace, error) {
+	return led(s, func(l *leader) (*api.VolumePlace, error) { return l.resizeVolume(ctx, r) })
+}
+
+func (s *server) RemoveVolume(ctx context.Context, r *api.RemoveVolumeRequest) (*api.RemoveVolumeResponse, error) {
+	return led(s, func(l *leader) (*api.RemoveVolumeResponse, error) {
+		return &api.RemoveVolumeResponse{}, l.removeVolume(ctx, r)
 	})
 }
 
-func (s *server) ListVolumePlaces(context.Context, *api.ListVolumePlacesRequest) (*api.ListVolumePlacesResponse, error) {
-	return led(s, func(l *leader) (*api.ListVolumePlacesResponse, error) { return l.listVolumes(), nil })
+func (s *server) GetVolume(_ context.Context, r *api.VolumeName) (*api.VolumePlace, error) {
+	return led(s, func(l *leader) (*api.VolumePlace, error) { return l.getVolume(r.Name) })
+}
+
+func (s *server) ListVolumes(context.Context, *api.ListVolumesRequest) (*api.ListVolumesResponse, error) {
+	return led(s, func(l *leader) (*api.ListVolumesResponse, error) { return l.listVolumes(), nil })
 }
 
 func (s *server) WatchEvents(r *api.WatchEventsRequest, stream grpc.ServerStreamingServer[api.Event]) error {

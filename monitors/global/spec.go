@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"path"
 	"regexp"
 	"strings"
 
@@ -73,6 +74,31 @@ func check(s *api.VNodeSpec) error {
 		return errors.New("a vNode runs either a kernel (or an image) or a bare program")
 	case s.Excache.FloorBytes > s.Excache.LimitBytes:
 		return fmt.Errorf("ExCache: the floor of %d bytes is above the limit of %d", s.Excache.FloorBytes, s.Excache.LimitBytes)
+	}
+	return checkVolumes(s)
+}
+
+// maxVolumes of a vNode.
+const maxVolumes = 32
+
+func checkVolumes(s *api.VNodeSpec) error {
+	if len(s.Volumes) > 0 && s.Bare != "" {
+		return errors.New("a bare program has no disks: leave its volumes out")
+	}
+	if len(s.Volumes) > maxVolumes {
+		return fmt.Errorf("%d volumes: at most %d", len(s.Volumes), maxVolumes)
+	}
+	seen := map[string]bool{}
+	for _, m := range s.Volumes {
+		switch {
+		case !nameOK(m.Name) || len(m.Serial) > 20 || strings.ContainsAny(m.Serial+m.Mount, ",\x00") || m.Mount != "" && !path.IsAbs(m.Mount):
+			return fmt.Errorf("volume %q on %q, serial %q: give a volume's name, an absolute directory, and a serial of up to 20 bytes, without commas", m.Name, m.Mount, m.Serial)
+		case seen[m.Name]:
+			return fmt.Errorf("volume %s is given twice", m.Name)
+		case m.Mount != "" && s.Image == "" && len(s.Command) == 0:
+			return fmt.Errorf("volume %s on %s is mounted by the init that runs a command: give one, or an image", m.Name, m.Mount)
+		}
+		seen[m.Name] = true
 	}
 	return nil
 }

@@ -22,6 +22,7 @@ const (
 	keyVNode  = prefix + "vnode/"
 	keyRegion = prefix + "vregion/"
 	keyVolume = prefix + "volume/"
+	keyHome   = prefix + "home/"
 	keyEvent  = prefix + "event/"
 )
 

@@ -36,6 +36,7 @@ type Launch struct {
 	Placer  string // socket to ask for vRegions' owners
 	Status  string // file to leave the Status in
 	ExCache uint64 // bytes, to begin with
+	Volumes []*api.VolumePlace
 }
 
 // Status is how a VMM ended.

@@ -21,6 +21,7 @@ import (
 // run is one run of a vNode on this host.
 type run struct {
 	vnode *api.VNode
+	disks []*api.VolumePlace // of the specification's volumes; nil of one that was adopted
 	dir   string
 	child *exec.Cmd // nil if an earlier monitor started it
 	proc  *process  // nil if it had ended before this monitor began
@@ -69,7 +70,7 @@ func (r *run) start(command func(Launch) *exec.Cmd, m *monitor) error {
 		return err
 	}
 	defer errs.Close()
-	r.child = command(Launch{VNode: r.vnode, Placer: m.placerPath(), Status: r.file("status"), ExCache: r.excache})
+	r.child = command(Launch{VNode: r.vnode, Placer: m.placerPath(), Status: r.file("status"), ExCache: r.excache, Volumes: r.disks})
 	r.child.Stdout, r.child.Stderr = out, errs
 	r.child.Env = append(os.Environ(), mark+r.mark(), "SPLITVM_RUN_DIR="+m.controlDir())
 	r.child.SysProcAttr = &unix.SysProcAttr{Setsid: true}

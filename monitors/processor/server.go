@@ -26,7 +26,10 @@ func (s *server) Launch(_ context.Context, r *api.LaunchRequest) (*api.LaunchRes
 	if v := r.Vnode; v.GetSpec().GetName() == "" || v.Spec.Excache == nil || v.Id == 0 {
 		return nil, status.Error(codes.InvalidArgument, "launch: the vNode is not complete")
 	}
-	return &api.LaunchResponse{}, s.m.launch(r.Vnode)
+	if len(r.Volumes) != len(r.Vnode.Spec.Volumes) {
+		return nil, status.Errorf(codes.InvalidArgument, "launch: the vNode has %d volumes, and the places of %d are given", len(r.Vnode.Spec.Volumes), len(r.Volumes))
+	}
+	return &api.LaunchResponse{}, s.m.launch(r.Vnode, r.Volumes)
 }
 
 // End implements api.ProcessorServer.

@@ -16,7 +16,7 @@ import (
 )
 
 // launch starts a run, unless it runs already.
-func (m *monitor) launch(v *api.VNode) error {
+func (m *monitor) launch(v *api.VNode, disks []*api.VolumePlace) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if old := m.runs[v.Id]; old != nil {
@@ -29,6 +29,7 @@ func (m *monitor) launch(v *api.VNode) error {
 		return status.Error(codes.Unavailable, "the processor monitor is ending")
 	}
 	r := newRun(v, m.vnodeDir(v.Id))
+	r.disks = disks
 	if err := r.start(m.cfg.Command, m); err != nil {
 		return status.Errorf(codes.Internal, "start the VMM of vNode %s: %v", v.Spec.Name, err)
 	}

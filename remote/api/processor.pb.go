@@ -76,6 +76,7 @@ func (LogsResponse_Stream) EnumDescriptor() ([]byte, []int) {
 type LaunchRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Vnode         *VNode                 `protobuf:"bytes,1,opt,name=vnode,proto3" json:"vnode,omitempty"`
+	Volumes       []*VolumePlace         `protobuf:"bytes,2,rep,name=volumes,proto3" json:"volumes,omitempty"` // in the order of the specification
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -113,6 +114,13 @@ func (*LaunchRequest) Descriptor() ([]byte, []int) {
 func (x *LaunchRequest) GetVnode() *VNode {
 	if x != nil {
 		return x.Vnode
+	}
+	return nil
+}
+
+func (x *LaunchRequest) GetVolumes() []*VolumePlace {
+	if x != nil {
+		return x.Volumes
 	}
 	return nil
 }
@@ -438,9 +446,10 @@ var File_processor_proto protoreflect.FileDescriptor
 const file_processor_proto_rawDesc = "" +
 	"\n" +
 	"\x0fprocessor.proto\x12\n" +
-	"splitvm.v1\x1a\vvnode.proto\"8\n" +
+	"splitvm.v1\x1a\vvnode.proto\x1a\fvolume.proto\"k\n" +
 	"\rLaunchRequest\x12'\n" +
-	"\x05vnode\x18\x01 \x01(\v2\x11.splitvm.v1.VNodeR\x05vnode\"\x10\n" +
+	"\x05vnode\x18\x01 \x01(\v2\x11.splitvm.v1.VNodeR\x05vnode\x121\n" +
+	"\avolumes\x18\x02 \x03(\v2\x17.splitvm.v1.VolumePlaceR\avolumes\"\x10\n" +
 	"\x0eLaunchResponse\"H\n" +
 	"\n" +
 	"EndRequest\x12\x14\n" +
@@ -494,23 +503,25 @@ var file_processor_proto_goTypes = []any{
 	(*LogsRequest)(nil),      // 7: splitvm.v1.LogsRequest
 	(*LogsResponse)(nil),     // 8: splitvm.v1.LogsResponse
 	(*VNode)(nil),            // 9: splitvm.v1.VNode
+	(*VolumePlace)(nil),      // 10: splitvm.v1.VolumePlace
 }
 var file_processor_proto_depIdxs = []int32{
-	9, // 0: splitvm.v1.LaunchRequest.vnode:type_name -> splitvm.v1.VNode
-	0, // 1: splitvm.v1.LogsResponse.stream:type_name -> splitvm.v1.LogsResponse.Stream
-	1, // 2: splitvm.v1.Processor.Launch:input_type -> splitvm.v1.LaunchRequest
-	3, // 3: splitvm.v1.Processor.End:input_type -> splitvm.v1.EndRequest
-	5, // 4: splitvm.v1.Processor.Forget:input_type -> splitvm.v1.ForgetRequest
-	7, // 5: splitvm.v1.Processor.Logs:input_type -> splitvm.v1.LogsRequest
-	2, // 6: splitvm.v1.Processor.Launch:output_type -> splitvm.v1.LaunchResponse
-	4, // 7: splitvm.v1.Processor.End:output_type -> splitvm.v1.EndResponse
-	6, // 8: splitvm.v1.Processor.Forget:output_type -> splitvm.v1.ForgetResponse
-	8, // 9: splitvm.v1.Processor.Logs:output_type -> splitvm.v1.LogsResponse
-	6, // [6:10] is the sub-list for method output_type
-	2, // [2:6] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	9,  // 0: splitvm.v1.LaunchRequest.vnode:type_name -> splitvm.v1.VNode
+	10, // 1: splitvm.v1.LaunchRequest.volumes:type_name -> splitvm.v1.VolumePlace
+	0,  // 2: splitvm.v1.LogsResponse.stream:type_name -> splitvm.v1.LogsResponse.Stream
+	1,  // 3: splitvm.v1.Processor.Launch:input_type -> splitvm.v1.LaunchRequest
+	3,  // 4: splitvm.v1.Processor.End:input_type -> splitvm.v1.EndRequest
+	5,  // 5: splitvm.v1.Processor.Forget:input_type -> splitvm.v1.ForgetRequest
+	7,  // 6: splitvm.v1.Processor.Logs:input_type -> splitvm.v1.LogsRequest
+	2,  // 7: splitvm.v1.Processor.Launch:output_type -> splitvm.v1.LaunchResponse
+	4,  // 8: splitvm.v1.Processor.End:output_type -> splitvm.v1.EndResponse
+	6,  // 9: splitvm.v1.Processor.Forget:output_type -> splitvm.v1.ForgetResponse
+	8,  // 10: splitvm.v1.Processor.Logs:output_type -> splitvm.v1.LogsResponse
+	7,  // [7:11] is the sub-list for method output_type
+	3,  // [3:7] is the sub-list for method input_type
+	3,  // [3:3] is the sub-list for extension type_name
+	3,  // [3:3] is the sub-list for extension extendee
+	0,  // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_processor_proto_init() }
@@ -519,6 +530,7 @@ func file_processor_proto_init() {
 		return
 	}
 	file_vnode_proto_init()
+	file_volume_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

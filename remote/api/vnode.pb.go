@@ -95,16 +95,17 @@ type VNodeSpec struct {
 	Network      string                 `protobuf:"bytes,6,opt,name=network,proto3" json:"network,omitempty"`                                // named network that the vNode is on; empty: default
 	// What runs: a Linux kernel with what it needs (for an image, the store's default
 	// one if none is named), or a bare program.
-	Kernel        string   `protobuf:"bytes,7,opt,name=kernel,proto3" json:"kernel,omitempty"` // file on the processor's host, as all files here
-	Modules       string   `protobuf:"bytes,8,opt,name=modules,proto3" json:"modules,omitempty"`
-	Initrd        string   `protobuf:"bytes,9,opt,name=initrd,proto3" json:"initrd,omitempty"`
-	Disks         []string `protobuf:"bytes,10,rep,name=disks,proto3" json:"disks,omitempty"`
-	Cmdline       string   `protobuf:"bytes,11,opt,name=cmdline,proto3" json:"cmdline,omitempty"`
-	Command       []string `protobuf:"bytes,12,rep,name=command,proto3" json:"command,omitempty"`
-	Env           []string `protobuf:"bytes,13,rep,name=env,proto3" json:"env,omitempty"`
-	Bare          string   `protobuf:"bytes,14,opt,name=bare,proto3" json:"bare,omitempty"`                         // bare program instead of a kernel, such as verify,passes=3
-	RunFlags      []string `protobuf:"bytes,15,rep,name=run_flags,json=runFlags,proto3" json:"run_flags,omitempty"` // further flags of `splitvm run`
-	Image         string   `protobuf:"bytes,16,opt,name=image,proto3" json:"image,omitempty"`                       // image in the processor host's store, whose root and command are used
+	Kernel        string         `protobuf:"bytes,7,opt,name=kernel,proto3" json:"kernel,omitempty"` // file on the processor's host, as all files here
+	Modules       string         `protobuf:"bytes,8,opt,name=modules,proto3" json:"modules,omitempty"`
+	Initrd        string         `protobuf:"bytes,9,opt,name=initrd,proto3" json:"initrd,omitempty"`
+	Disks         []string       `protobuf:"bytes,10,rep,name=disks,proto3" json:"disks,omitempty"`
+	Cmdline       string         `protobuf:"bytes,11,opt,name=cmdline,proto3" json:"cmdline,omitempty"`
+	Command       []string       `protobuf:"bytes,12,rep,name=command,proto3" json:"command,omitempty"`
+	Env           []string       `protobuf:"bytes,13,rep,name=env,proto3" json:"env,omitempty"`
+	Bare          string         `protobuf:"bytes,14,opt,name=bare,proto3" json:"bare,omitempty"`                         // bare program instead of a kernel, such as verify,passes=3
+	RunFlags      []string       `protobuf:"bytes,15,rep,name=run_flags,json=runFlags,proto3" json:"run_flags,omitempty"` // further flags of `splitvm run`
+	Image         string         `protobuf:"bytes,16,opt,name=image,proto3" json:"image,omitempty"`                       // image in the processor host's store, whose root and command are used
+	Volumes       []*VolumeMount `protobuf:"bytes,17,rep,name=volumes,proto3" json:"volumes,omitempty"`                   // volumes of the rack, disks after those above
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -251,6 +252,82 @@ func (x *VNodeSpec) GetImage() string {
 	return ""
 }
 
+func (x *VNodeSpec) GetVolumes() []*VolumeMount {
+	if x != nil {
+		return x.Volumes
+	}
+	return nil
+}
+
+// VolumeMount is a volume as a vNode has it.
+type VolumeMount struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Mount         string                 `protobuf:"bytes,2,opt,name=mount,proto3" json:"mount,omitempty"` // directory in the guest; empty: it is a disk, and no more
+	ReadOnly      bool                   `protobuf:"varint,3,opt,name=read_only,json=readOnly,proto3" json:"read_only,omitempty"`
+	Serial        string                 `protobuf:"bytes,4,opt,name=serial,proto3" json:"serial,omitempty"` // by which the guest knows the disk; empty: the name
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VolumeMount) Reset() {
+	*x = VolumeMount{}
+	mi := &file_vnode_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VolumeMount) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VolumeMount) ProtoMessage() {}
+
+func (x *VolumeMount) ProtoReflect() protoreflect.Message {
+	mi := &file_vnode_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VolumeMount.ProtoReflect.Descriptor instead.
+func (*VolumeMount) Descriptor() ([]byte, []int) {
+	return file_vnode_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *VolumeMount) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *VolumeMount) GetMount() string {
+	if x != nil {
+		return x.Mount
+	}
+	return ""
+}
+
+func (x *VolumeMount) GetReadOnly() bool {
+	if x != nil {
+		return x.ReadOnly
+	}
+	return false
+}
+
+func (x *VolumeMount) GetSerial() string {
+	if x != nil {
+		return x.Serial
+	}
+	return ""
+}
+
 // ExCacheShare is a vNode's part of its host's ExCache, in bytes. It gets floor
 // in any case, at most limit, and of the rest what its weight and its misses
 // are worth.
@@ -265,7 +342,7 @@ type ExCacheShare struct {
 
 func (x *ExCacheShare) Reset() {
 	*x = ExCacheShare{}
-	mi := &file_vnode_proto_msgTypes[1]
+	mi := &file_vnode_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -277,7 +354,7 @@ func (x *ExCacheShare) String() string {
 func (*ExCacheShare) ProtoMessage() {}
 
 func (x *ExCacheShare) ProtoReflect() protoreflect.Message {
-	mi := &file_vnode_proto_msgTypes[1]
+	mi := &file_vnode_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -290,7 +367,7 @@ func (x *ExCacheShare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExCacheShare.ProtoReflect.Descriptor instead.
 func (*ExCacheShare) Descriptor() ([]byte, []int) {
-	return file_vnode_proto_rawDescGZIP(), []int{1}
+	return file_vnode_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *ExCacheShare) GetFloorBytes() uint64 {
@@ -337,7 +414,7 @@ type VNode struct {
 
 func (x *VNode) Reset() {
 	*x = VNode{}
-	mi := &file_vnode_proto_msgTypes[2]
+	mi := &file_vnode_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -349,7 +426,7 @@ func (x *VNode) String() string {
 func (*VNode) ProtoMessage() {}
 
 func (x *VNode) ProtoReflect() protoreflect.Message {
-	mi := &file_vnode_proto_msgTypes[2]
+	mi := &file_vnode_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -362,7 +439,7 @@ func (x *VNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VNode.ProtoReflect.Descriptor instead.
 func (*VNode) Descriptor() ([]byte, []int) {
-	return file_vnode_proto_rawDescGZIP(), []int{2}
+	return file_vnode_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *VNode) GetId() uint64 {
@@ -481,7 +558,7 @@ type CreateVNodeRequest struct {
 
 func (x *CreateVNodeRequest) Reset() {
 	*x = CreateVNodeRequest{}
-	mi := &file_vnode_proto_msgTypes[3]
+	mi := &file_vnode_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -493,7 +570,7 @@ func (x *CreateVNodeRequest) String() string {
 func (*CreateVNodeRequest) ProtoMessage() {}
 
 func (x *CreateVNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnode_proto_msgTypes[3]
+	mi := &file_vnode_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -506,7 +583,7 @@ func (x *CreateVNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateVNodeRequest.ProtoReflect.Descriptor instead.
 func (*CreateVNodeRequest) Descriptor() ([]byte, []int) {
-	return file_vnode_proto_rawDescGZIP(), []int{3}
+	return file_vnode_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *CreateVNodeRequest) GetSpec() *VNodeSpec {
@@ -540,7 +617,7 @@ type VNodeRef struct {
 
 func (x *VNodeRef) Reset() {
 	*x = VNodeRef{}
-	mi := &file_vnode_proto_msgTypes[4]
+	mi := &file_vnode_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -552,7 +629,7 @@ func (x *VNodeRef) String() string {
 func (*VNodeRef) ProtoMessage() {}
 
 func (x *VNodeRef) ProtoReflect() protoreflect.Message {
-	mi := &file_vnode_proto_msgTypes[4]
+	mi := &file_vnode_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -565,7 +642,7 @@ func (x *VNodeRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VNodeRef.ProtoReflect.Descriptor instead.
 func (*VNodeRef) Descriptor() ([]byte, []int) {
-	return file_vnode_proto_rawDescGZIP(), []int{4}
+	return file_vnode_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *VNodeRef) GetVnode() string {
@@ -585,7 +662,7 @@ type StopVNodeRequest struct {
 
 func (x *StopVNodeRequest) Reset() {
 	*x = StopVNodeRequest{}
-	mi := &file_vnode_proto_msgTypes[5]
+	mi := &file_vnode_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -597,7 +674,7 @@ func (x *StopVNodeRequest) String() string {
 func (*StopVNodeRequest) ProtoMessage() {}
 
 func (x *StopVNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnode_proto_msgTypes[5]
+	mi := &file_vnode_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -610,7 +687,7 @@ func (x *StopVNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopVNodeRequest.ProtoReflect.Descriptor instead.
 func (*StopVNodeRequest) Descriptor() ([]byte, []int) {
-	return file_vnode_proto_rawDescGZIP(), []int{5}
+	return file_vnode_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *StopVNodeRequest) GetVnode() string {
@@ -635,7 +712,7 @@ type ListVNodesRequest struct {
 
 func (x *ListVNodesRequest) Reset() {
 	*x = ListVNodesRequest{}
-	mi := &file_vnode_proto_msgTypes[6]
+	mi := &file_vnode_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -647,7 +724,7 @@ func (x *ListVNodesRequest) String() string {
 func (*ListVNodesRequest) ProtoMessage() {}
 
 func (x *ListVNodesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnode_proto_msgTypes[6]
+	mi := &file_vnode_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -660,7 +737,7 @@ func (x *ListVNodesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListVNodesRequest.ProtoReflect.Descriptor instead.
 func (*ListVNodesRequest) Descriptor() ([]byte, []int) {
-	return file_vnode_proto_rawDescGZIP(), []int{6}
+	return file_vnode_proto_rawDescGZIP(), []int{7}
 }
 
 type ListVNodesResponse struct {
@@ -672,7 +749,7 @@ type ListVNodesResponse struct {
 
 func (x *ListVNodesResponse) Reset() {
 	*x = ListVNodesResponse{}
-	mi := &file_vnode_proto_msgTypes[7]
+	mi := &file_vnode_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -684,7 +761,7 @@ func (x *ListVNodesResponse) String() string {
 func (*ListVNodesResponse) ProtoMessage() {}
 
 func (x *ListVNodesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnode_proto_msgTypes[7]
+	mi := &file_vnode_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -697,7 +774,7 @@ func (x *ListVNodesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListVNodesResponse.ProtoReflect.Descriptor instead.
 func (*ListVNodesResponse) Descriptor() ([]byte, []int) {
-	return file_vnode_proto_rawDescGZIP(), []int{7}
+	return file_vnode_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListVNodesResponse) GetVnodes() []*VNode {
@@ -717,7 +794,7 @@ type ReportVNodeRequest struct {
 
 func (x *ReportVNodeRequest) Reset() {
 	*x = ReportVNodeRequest{}
-	mi := &file_vnode_proto_msgTypes[8]
+	mi := &file_vnode_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -729,7 +806,7 @@ func (x *ReportVNodeRequest) String() string {
 func (*ReportVNodeRequest) ProtoMessage() {}
 
 func (x *ReportVNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_vnode_proto_msgTypes[8]
+	mi := &file_vnode_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -742,7 +819,7 @@ func (x *ReportVNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportVNodeRequest.ProtoReflect.Descriptor instead.
 func (*ReportVNodeRequest) Descriptor() ([]byte, []int) {
-	return file_vnode_proto_rawDescGZIP(), []int{8}
+	return file_vnode_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ReportVNodeRequest) GetProcessor() uint64 {
@@ -768,7 +845,7 @@ type ReportVNodeResponse struct {
 
 func (x *ReportVNodeResponse) Reset() {
 	*x = ReportVNodeResponse{}
-	mi := &file_vnode_proto_msgTypes[9]
+	mi := &file_vnode_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -780,7 +857,7 @@ func (x *ReportVNodeResponse) String() string {
 func (*ReportVNodeResponse) ProtoMessage() {}
 
 func (x *ReportVNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnode_proto_msgTypes[9]
+	mi := &file_vnode_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -793,7 +870,7 @@ func (x *ReportVNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportVNodeResponse.ProtoReflect.Descriptor instead.
 func (*ReportVNodeResponse) Descriptor() ([]byte, []int) {
-	return file_vnode_proto_rawDescGZIP(), []int{9}
+	return file_vnode_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ReportVNodeResponse) GetUnknown() bool {
@@ -811,7 +888,7 @@ type RemoveVNodeResponse struct {
 
 func (x *RemoveVNodeResponse) Reset() {
 	*x = RemoveVNodeResponse{}
-	mi := &file_vnode_proto_msgTypes[10]
+	mi := &file_vnode_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -823,7 +900,7 @@ func (x *RemoveVNodeResponse) String() string {
 func (*RemoveVNodeResponse) ProtoMessage() {}
 
 func (x *RemoveVNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnode_proto_msgTypes[10]
+	mi := &file_vnode_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -836,7 +913,7 @@ func (x *RemoveVNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveVNodeResponse.ProtoReflect.Descriptor instead.
 func (*RemoveVNodeResponse) Descriptor() ([]byte, []int) {
-	return file_vnode_proto_rawDescGZIP(), []int{10}
+	return file_vnode_proto_rawDescGZIP(), []int{11}
 }
 
 type InspectVNodeResponse struct {
@@ -844,13 +921,14 @@ type InspectVNodeResponse struct {
 	Vnode         *VNode                 `protobuf:"bytes,1,opt,name=vnode,proto3" json:"vnode,omitempty"`
 	Vregions      []*VRegion             `protobuf:"bytes,2,rep,name=vregions,proto3" json:"vregions,omitempty"`
 	Events        []*Event               `protobuf:"bytes,3,rep,name=events,proto3" json:"events,omitempty"`
+	Volumes       []*VolumePlace         `protobuf:"bytes,4,rep,name=volumes,proto3" json:"volumes,omitempty"` // in the order of the specification; one that is gone has only its name
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *InspectVNodeResponse) Reset() {
 	*x = InspectVNodeResponse{}
-	mi := &file_vnode_proto_msgTypes[11]
+	mi := &file_vnode_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -862,7 +940,7 @@ func (x *InspectVNodeResponse) String() string {
 func (*InspectVNodeResponse) ProtoMessage() {}
 
 func (x *InspectVNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_vnode_proto_msgTypes[11]
+	mi := &file_vnode_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -875,7 +953,7 @@ func (x *InspectVNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InspectVNodeResponse.ProtoReflect.Descriptor instead.
 func (*InspectVNodeResponse) Descriptor() ([]byte, []int) {
-	return file_vnode_proto_rawDescGZIP(), []int{11}
+	return file_vnode_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *InspectVNodeResponse) GetVnode() *VNode {
@@ -899,12 +977,19 @@ func (x *InspectVNodeResponse) GetEvents() []*Event {
 	return nil
 }
 
+func (x *InspectVNodeResponse) GetVolumes() []*VolumePlace {
+	if x != nil {
+		return x.Volumes
+	}
+	return nil
+}
+
 var File_vnode_proto protoreflect.FileDescriptor
 
 const file_vnode_proto_rawDesc = "" +
 	"\n" +
 	"\vvnode.proto\x12\n" +
-	"splitvm.v1\x1a\vevent.proto\x1a\rvregion.proto\"\xb8\x03\n" +
+	"splitvm.v1\x1a\vevent.proto\x1a\fvolume.proto\x1a\rvregion.proto\"\xeb\x03\n" +
 	"\tVNodeSpec\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\fmemory_bytes\x18\x02 \x01(\x04R\vmemoryBytes\x12\x14\n" +
@@ -922,7 +1007,13 @@ const file_vnode_proto_rawDesc = "" +
 	"\x03env\x18\r \x03(\tR\x03env\x12\x12\n" +
 	"\x04bare\x18\x0e \x01(\tR\x04bare\x12\x1b\n" +
 	"\trun_flags\x18\x0f \x03(\tR\brunFlags\x12\x14\n" +
-	"\x05image\x18\x10 \x01(\tR\x05image\"h\n" +
+	"\x05image\x18\x10 \x01(\tR\x05image\x121\n" +
+	"\avolumes\x18\x11 \x03(\v2\x17.splitvm.v1.VolumeMountR\avolumes\"l\n" +
+	"\vVolumeMount\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05mount\x18\x02 \x01(\tR\x05mount\x12\x1b\n" +
+	"\tread_only\x18\x03 \x01(\bR\breadOnly\x12\x16\n" +
+	"\x06serial\x18\x04 \x01(\tR\x06serial\"h\n" +
 	"\fExCacheShare\x12\x1f\n" +
 	"\vfloor_bytes\x18\x01 \x01(\x04R\n" +
 	"floorBytes\x12\x1f\n" +
@@ -966,11 +1057,12 @@ const file_vnode_proto_rawDesc = "" +
 	"\x05vnode\x18\x02 \x01(\v2\x11.splitvm.v1.VNodeR\x05vnode\"/\n" +
 	"\x13ReportVNodeResponse\x12\x18\n" +
 	"\aunknown\x18\x01 \x01(\bR\aunknown\"\x15\n" +
-	"\x13RemoveVNodeResponse\"\x9b\x01\n" +
+	"\x13RemoveVNodeResponse\"\xce\x01\n" +
 	"\x14InspectVNodeResponse\x12'\n" +
 	"\x05vnode\x18\x01 \x01(\v2\x11.splitvm.v1.VNodeR\x05vnode\x12/\n" +
 	"\bvregions\x18\x02 \x03(\v2\x13.splitvm.v1.VRegionR\bvregions\x12)\n" +
-	"\x06events\x18\x03 \x03(\v2\x11.splitvm.v1.EventR\x06events*\xbb\x01\n" +
+	"\x06events\x18\x03 \x03(\v2\x11.splitvm.v1.EventR\x06events\x121\n" +
+	"\avolumes\x18\x04 \x03(\v2\x17.splitvm.v1.VolumePlaceR\avolumes*\xbb\x01\n" +
 	"\n" +
 	"VNodeState\x12\x1b\n" +
 	"\x17VNODE_STATE_UNSPECIFIED\x10\x00\x12\x17\n" +
@@ -1005,55 +1097,59 @@ func file_vnode_proto_rawDescGZIP() []byte {
 }
 
 var file_vnode_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_vnode_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_vnode_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_vnode_proto_goTypes = []any{
 	(VNodeState)(0),              // 0: splitvm.v1.VNodeState
 	(*VNodeSpec)(nil),            // 1: splitvm.v1.VNodeSpec
-	(*ExCacheShare)(nil),         // 2: splitvm.v1.ExCacheShare
-	(*VNode)(nil),                // 3: splitvm.v1.VNode
-	(*CreateVNodeRequest)(nil),   // 4: splitvm.v1.CreateVNodeRequest
-	(*VNodeRef)(nil),             // 5: splitvm.v1.VNodeRef
-	(*StopVNodeRequest)(nil),     // 6: splitvm.v1.StopVNodeRequest
-	(*ListVNodesRequest)(nil),    // 7: splitvm.v1.ListVNodesRequest
-	(*ListVNodesResponse)(nil),   // 8: splitvm.v1.ListVNodesResponse
-	(*ReportVNodeRequest)(nil),   // 9: splitvm.v1.ReportVNodeRequest
-	(*ReportVNodeResponse)(nil),  // 10: splitvm.v1.ReportVNodeResponse
-	(*RemoveVNodeResponse)(nil),  // 11: splitvm.v1.RemoveVNodeResponse
-	(*InspectVNodeResponse)(nil), // 12: splitvm.v1.InspectVNodeResponse
-	(*VRegion)(nil),              // 13: splitvm.v1.VRegion
-	(*Event)(nil),                // 14: splitvm.v1.Event
+	(*VolumeMount)(nil),          // 2: splitvm.v1.VolumeMount
+	(*ExCacheShare)(nil),         // 3: splitvm.v1.ExCacheShare
+	(*VNode)(nil),                // 4: splitvm.v1.VNode
+	(*CreateVNodeRequest)(nil),   // 5: splitvm.v1.CreateVNodeRequest
+	(*VNodeRef)(nil),             // 6: splitvm.v1.VNodeRef
+	(*StopVNodeRequest)(nil),     // 7: splitvm.v1.StopVNodeRequest
+	(*ListVNodesRequest)(nil),    // 8: splitvm.v1.ListVNodesRequest
+	(*ListVNodesResponse)(nil),   // 9: splitvm.v1.ListVNodesResponse
+	(*ReportVNodeRequest)(nil),   // 10: splitvm.v1.ReportVNodeRequest
+	(*ReportVNodeResponse)(nil),  // 11: splitvm.v1.ReportVNodeResponse
+	(*RemoveVNodeResponse)(nil),  // 12: splitvm.v1.RemoveVNodeResponse
+	(*InspectVNodeResponse)(nil), // 13: splitvm.v1.InspectVNodeResponse
+	(*VRegion)(nil),              // 14: splitvm.v1.VRegion
+	(*Event)(nil),                // 15: splitvm.v1.Event
+	(*VolumePlace)(nil),          // 16: splitvm.v1.VolumePlace
 }
 var file_vnode_proto_depIdxs = []int32{
-	2,  // 0: splitvm.v1.VNodeSpec.excache:type_name -> splitvm.v1.ExCacheShare
-	1,  // 1: splitvm.v1.VNode.spec:type_name -> splitvm.v1.VNodeSpec
-	0,  // 2: splitvm.v1.VNode.state:type_name -> splitvm.v1.VNodeState
-	1,  // 3: splitvm.v1.CreateVNodeRequest.spec:type_name -> splitvm.v1.VNodeSpec
-	3,  // 4: splitvm.v1.ListVNodesResponse.vnodes:type_name -> splitvm.v1.VNode
-	3,  // 5: splitvm.v1.ReportVNodeRequest.vnode:type_name -> splitvm.v1.VNode
-	3,  // 6: splitvm.v1.InspectVNodeResponse.vnode:type_name -> splitvm.v1.VNode
-	13, // 7: splitvm.v1.InspectVNodeResponse.vregions:type_name -> splitvm.v1.VRegion
-	14, // 8: splitvm.v1.InspectVNodeResponse.events:type_name -> splitvm.v1.Event
-	4,  // 9: splitvm.v1.VNodes.CreateVNode:input_type -> splitvm.v1.CreateVNodeRequest
-	5,  // 10: splitvm.v1.VNodes.StartVNode:input_type -> splitvm.v1.VNodeRef
-	6,  // 11: splitvm.v1.VNodes.StopVNode:input_type -> splitvm.v1.StopVNodeRequest
-	5,  // 12: splitvm.v1.VNodes.RemoveVNode:input_type -> splitvm.v1.VNodeRef
-	5,  // 13: splitvm.v1.VNodes.GetVNode:input_type -> splitvm.v1.VNodeRef
-	7,  // 14: splitvm.v1.VNodes.ListVNodes:input_type -> splitvm.v1.ListVNodesRequest
-	5,  // 15: splitvm.v1.VNodes.InspectVNode:input_type -> splitvm.v1.VNodeRef
-	9,  // 16: splitvm.v1.VNodes.ReportVNode:input_type -> splitvm.v1.ReportVNodeRequest
-	3,  // 17: splitvm.v1.VNodes.CreateVNode:output_type -> splitvm.v1.VNode
-	3,  // 18: splitvm.v1.VNodes.StartVNode:output_type -> splitvm.v1.VNode
-	3,  // 19: splitvm.v1.VNodes.StopVNode:output_type -> splitvm.v1.VNode
-	11, // 20: splitvm.v1.VNodes.RemoveVNode:output_type -> splitvm.v1.RemoveVNodeResponse
-	3,  // 21: splitvm.v1.VNodes.GetVNode:output_type -> splitvm.v1.VNode
-	8,  // 22: splitvm.v1.VNodes.ListVNodes:output_type -> splitvm.v1.ListVNodesResponse
-	12, // 23: splitvm.v1.VNodes.InspectVNode:output_type -> splitvm.v1.InspectVNodeResponse
-	10, // 24: splitvm.v1.VNodes.ReportVNode:output_type -> splitvm.v1.ReportVNodeResponse
-	17, // [17:25] is the sub-list for method output_type
-	9,  // [9:17] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	3,  // 0: splitvm.v1.VNodeSpec.excache:type_name -> splitvm.v1.ExCacheShare
+	2,  // 1: splitvm.v1.VNodeSpec.volumes:type_name -> splitvm.v1.VolumeMount
+	1,  // 2: splitvm.v1.VNode.spec:type_name -> splitvm.v1.VNodeSpec
+	0,  // 3: splitvm.v1.VNode.state:type_name -> splitvm.v1.VNodeState
+	1,  // 4: splitvm.v1.CreateVNodeRequest.spec:type_name -> splitvm.v1.VNodeSpec
+	4,  // 5: splitvm.v1.ListVNodesResponse.vnodes:type_name -> splitvm.v1.VNode
+	4,  // 6: splitvm.v1.ReportVNodeRequest.vnode:type_name -> splitvm.v1.VNode
+	4,  // 7: splitvm.v1.InspectVNodeResponse.vnode:type_name -> splitvm.v1.VNode
+	14, // 8: splitvm.v1.InspectVNodeResponse.vregions:type_name -> splitvm.v1.VRegion
+	15, // 9: splitvm.v1.InspectVNodeResponse.events:type_name -> splitvm.v1.Event
+	16, // 10: splitvm.v1.InspectVNodeResponse.volumes:type_name -> splitvm.v1.VolumePlace
+	5,  // 11: splitvm.v1.VNodes.CreateVNode:input_type -> splitvm.v1.CreateVNodeRequest
+	6,  // 12: splitvm.v1.VNodes.StartVNode:input_type -> splitvm.v1.VNodeRef
+	7,  // 13: splitvm.v1.VNodes.StopVNode:input_type -> splitvm.v1.StopVNodeRequest
+	6,  // 14: splitvm.v1.VNodes.RemoveVNode:input_type -> splitvm.v1.VNodeRef
+	6,  // 15: splitvm.v1.VNodes.GetVNode:input_type -> splitvm.v1.VNodeRef
+	8,  // 16: splitvm.v1.VNodes.ListVNodes:input_type -> splitvm.v1.ListVNodesRequest
+	6,  // 17: splitvm.v1.VNodes.InspectVNode:input_type -> splitvm.v1.VNodeRef
+	10, // 18: splitvm.v1.VNodes.ReportVNode:input_type -> splitvm.v1.ReportVNodeRequest
+	4,  // 19: splitvm.v1.VNodes.CreateVNode:output_type -> splitvm.v1.VNode
+	4,  // 20: splitvm.v1.VNodes.StartVNode:output_type -> splitvm.v1.VNode
+	4,  // 21: splitvm.v1.VNodes.StopVNode:output_type -> splitvm.v1.VNode
+	12, // 22: splitvm.v1.VNodes.RemoveVNode:output_type -> splitvm.v1.RemoveVNodeResponse
+	4,  // 23: splitvm.v1.VNodes.GetVNode:output_type -> splitvm.v1.VNode
+	9,  // 24: splitvm.v1.VNodes.ListVNodes:output_type -> splitvm.v1.ListVNodesResponse
+	13, // 25: splitvm.v1.VNodes.InspectVNode:output_type -> splitvm.v1.InspectVNodeResponse
+	11, // 26: splitvm.v1.VNodes.ReportVNode:output_type -> splitvm.v1.ReportVNodeResponse
+	19, // [19:27] is the sub-list for method output_type
+	11, // [11:19] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_vnode_proto_init() }
@@ -1062,6 +1158,7 @@ func file_vnode_proto_init() {
 		return
 	}
 	file_event_proto_init()
+	file_volume_proto_init()
 	file_vregion_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1069,7 +1166,7 @@ func file_vnode_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_vnode_proto_rawDesc), len(file_vnode_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   12,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
