@@ -154,8 +154,8 @@ func (p *Pager) fetchAhead(sh *shard, lines []excache.Line, mark excache.Line) {
 		_, line := p.layout.region(l)
 		extendRun(&r.runs, line)
 	}
-	owner := p.health.order(at.Owners, 0)
-	p.cfg.Monitors[owner].StartRead(Read{At: at.At, Runs: r.runs, Mem: r.batch.lines(0, len(lines)), Deadline: r.sent.Add(aheadPatience)}, r)
+	owner := p.peers.order(at.Owners, 0)
+	p.peers.of(owner).StartRead(Read{At: at.At, Runs: r.runs, Mem: r.batch.lines(0, len(lines)), Deadline: r.sent.Add(aheadPatience)}, r)
 }
 
 // aheadPatience is how long a READ ahead has. After that a vCPU that has come for

@@ -132,7 +132,7 @@ func (d *discarding) sent() error {
 		}
 		for _, o := range at.Owners {
 			d.wg.Add(1)
-			p.cfg.Monitors[o].StartDiscard(at.At, runs, d)
+			p.peers.of(o).StartDiscard(at.At, runs, d)
 		}
 		d.wg.Wait()
 		err = d.failed

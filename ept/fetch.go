@@ -55,14 +55,14 @@ func (r *demandRead) start() {
 		return
 	}
 	r.at = at
-	r.owner = r.pager.health.order(at.Owners, r.tries)
+	r.owner = r.pager.peers.order(at.Owners, r.tries)
 	r.tries++
 	r.sent = time.Now()
 	if r.tries == 1 {
 		r.pager.stats.Queue.Observe(r.sent.Sub(r.first))
 	}
 	r.run[0] = remote.Run{First: line, Count: 1}
-	r.pager.cfg.Monitors[r.owner].StartRead(Read{Urgent: true, At: at.At, Runs: r.run[:], Mem: r.job.frame.data[:], Deadline: r.deadline()}, r)
+	r.pager.peers.of(r.owner).StartRead(Read{Urgent: true, At: at.At, Runs: r.run[:], Mem: r.job.frame.data[:], Deadline: r.deadline()}, r)
 }
 
 // replicaPatience is how long a READ waits for one owner while there are others
@@ -100,7 +100,7 @@ func (r *demandRead) ReadDone(absent *remote.LineSet, err error) {
 	end := time.Now()
 	p.stats.Install.Observe(end.Sub(arrived))
 	p.stats.Miss.Observe(end.Sub(began))
-	p.follow.move(p.follow.applied[owner])
+	p.follow.move(&p.peers.of(owner).at)
 }
 
 // failed tries again, with another owner and more slowly, until the deadline.
@@ -110,7 +110,7 @@ func (r *demandRead) failed(err error) {
 		return
 	}
 	p.stats.ReadErrors.Add(1)
-	p.health.failed(r.owner)
+	p.peers.suspect(r.owner)
 	if !retryable(err) && r.tries >= len(r.at.Owners) || p.awake.waited(r.first) > p.cfg.Deadline {
 		r.lost(err)
 		return
@@ -154,7 +154,7 @@ func backoff(round int) time.Duration {
 func (p *Pager) owners(at Region) string {
 	var names []string
 	for _, o := range at.Owners {
-		names = append(names, p.cfg.Monitors[o].String())
+		names = append(names, p.peers.of(o).String())
 	}
 	return strings.Join(names, ", ")
 }

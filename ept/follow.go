@@ -21,10 +21,9 @@ import (
 // With several vCPUs, or where lines are brought ahead, there is work at the
 // same time, and the kernel decides.
 type follow struct {
-	anywhere unix.CPUSet           // the process's; immutable
-	cpuOf    func(thread int) int  // immutable; -1: not known
-	target   atomic.Int32          // the CPU, plus 1; 0: anywhere
-	applied  map[int]*atomic.Int32 // by owner: the target that its receiver has; immutable
+	anywhere unix.CPUSet          // the process's; immutable
+	cpuOf    func(thread int) int // immutable; -1: not known
+	target   atomic.Int32         // the CPU, plus 1; 0: anywhere
 	mu       sync.Mutex
 	windows  []followWindow // the last of each shard; guarded by mu
 }
@@ -43,13 +42,10 @@ const (
 	followStale  = 20 * followTime       // an older window says nothing
 )
 
-func newFollow(shards, owners int) (*follow, error) {
-	f := &follow{cpuOf: cpuOf, applied: make(map[int]*atomic.Int32), windows: make([]followWindow, shards)}
+func newFollow(shards int) (*follow, error) {
+	f := &follow{cpuOf: cpuOf, windows: make([]followWindow, shards)}
 	if err := unix.SchedGetaffinity(0, &f.anywhere); err != nil {
 		return nil, fmt.Errorf("get CPU affinity: %w", err)
-	}
-	for i := range owners {
-		f.applied[i] = new(atomic.Int32)
 	}
 	return f, nil
 }

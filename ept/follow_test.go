@@ -14,7 +14,7 @@ import (
 
 // TestFollow: threads follow a vCPU that faults alone and misses, and are let go otherwise.
 func TestFollow(t *testing.T) {
-	f, err := newFollow(2, 1)
+	f, err := newFollow(2)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +62,7 @@ func TestFollow(t *testing.T) {
 // TestFollowMoves: the calling thread goes to the target, and back.
 func TestFollowMoves(t *testing.T) {
 	runtime.LockOSThread() // and never unlocked: the thread ends with the test
-	f, err := newFollow(1, 1)
+	f, err := newFollow(1)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,7 +26,7 @@ type Config struct {
 	TableFile int          // the file that Table is in
 	Memory    int          // the memfd
 	Faults    []*uffd.File // by shard; agreed upon and registered
-	Monitors  []Monitor
+	Monitors  []Monitor    // known from the start
 	Placement Placement
 	Capacity  uint64        // lines that the ExCache holds at most
 	Policy    string        // a name of package policy; "" is the default
@@ -52,7 +52,7 @@ type Pager struct {
 	follow      *follow
 	stats       stats
 
-	health     health
+	peers      peers
 	writeError atomic.Pointer[writeError] // the latest
 	awake      awake
 
@@ -105,10 +105,10 @@ func newPager(cfg Config) (*Pager, error) {
 	p.budget.capacity.Store(int64(cfg.Capacity))
 	p.outstanding.init()
 	p.awake.begin()
-	if p.follow, err = newFollow(len(cfg.Faults), len(cfg.Monitors)); err != nil {
+	if p.follow, err = newFollow(len(cfg.Faults)); err != nil {
 		return nil, fmt.Errorf("start pager: %w", err)
 	}
-	p.health = make(health, len(cfg.Monitors))
+	p.peers.add(cfg.Monitors...)
 	p.evictor = &evictor{pager: p, wake: make(chan struct{}, 1)}
 	for i, f := range cfg.Faults {
 		sh, err := p.newShard(i, f)

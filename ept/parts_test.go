@@ -77,12 +77,13 @@ func TestLayoutCutsRuns(t *testing.T) {
 }
 
 func TestHealthPrefersWhoAnswers(t *testing.T) {
-	h := make(health, 3)
+	var h peers
+	h.add(nil, nil, nil)
 	owners := []int{2, 0, 1}
 	if o := h.order(owners, 0); o != 2 {
 		t.Errorf("asks %d first, want 2", o)
 	}
-	h.failed(2)
+	h.suspect(2)
 	if a, b := h.order(owners, 0), h.order(owners, 1); a != 0 || b != 1 {
 		t.Errorf("asks %d, %d after 2 failed, want 0, 1", a, b)
 	}

@@ -176,11 +176,11 @@ func (wb *writeBack) request(p *Pager, at Region, i, j int, blank *remote.LineSe
 		if len(writes) > 0 {
 			wb.pending.Add(1)
 			p.stats.WriteMessages.Add(1)
-			p.cfg.Monitors[o].StartWrite(at.At, writes, mem, wb)
+			p.peers.of(o).StartWrite(at.At, writes, mem, wb)
 		}
 		if len(discards) > 0 {
 			wb.pending.Add(1)
-			p.cfg.Monitors[o].StartDiscard(at.At, discards, wb)
+			p.peers.of(o).StartDiscard(at.At, discards, wb)
 		}
 	}
 }
