@@ -123,7 +123,12 @@ func (d *discarding) sent() error {
 	}
 	p := d.pager
 	i, _ := p.layout.region(d.send[0])
-	at, err := p.cfg.Placement.Region(i)
+	var at Region
+	err := p.changes.begin(p.ctx, i)
+	if err == nil {
+		defer p.changes.end(p.layout, d.send)
+		at, err = p.cfg.Placement.Region(i)
+	}
 	if err == nil {
 		var runs []remote.Run
 		for _, l := range d.send {

@@ -32,10 +32,34 @@
 // Every resident line, held copy and READ under way has a credit of the budget;
 // they number at most the capacity. A credit moves with its line.
 //
+// # Moves
+//
+// A vRegion moves to another memory monitor while the guest runs (move.go). The
+// pager conducts it, for it is the vRegion's only writer:
+//
+//  1. Copying. The owner stays who it was: it is read and written as ever, and
+//     has every line. Batches of lines go from it to the new owner over the bulk
+//     connections. A set has the lines whose copy is not the newest: all of them at
+//     first, and again each that a WRITE or DISCARD was about, marked when that
+//     has ended, well or not. The new owner takes no part in the guest's accesses,
+//     so it can be slow, full or dead at no cost to the guest.
+//  2. Shut. When few are left in the set, no WRITE or DISCARD of the vRegion begins
+//     any more; those under way end, and mark their lines; the rest of the set
+//     is copied. Now both monitors hold the same. READs go on, at the old owner.
+//  3. Commit. The owner is changed, first where a successor of this pager finds it
+//     (ept/handoff), then here. Then writes begin again, at the new owner.
+//
+// An error or a death before the commit leaves the old owner, with everything,
+// and a copy that nobody looks at; after it, the new one likewise. If it can't be
+// known whether the commit took place, the vRegion stays shut, and the pager fails:
+// its successor knows. A READ that was sent to the old owner before the commit
+// and is answered after it is right: a line that is Fetching isn't changed. One that fails
+// is sent to the new owner.
+//
 // # Locks
 //
 // shard.mu guards the shard's entries in the table, its policy and its held
 // copies. It is never held during a system call or a call of a Monitor. A line in a transition is owned by
 // the thread that performs its effect; see ept/excache. Order: shard.mu before
-// budget.mu.
+// budget.mu. changes.mu is taken with no other.
 package ept

@@ -111,11 +111,23 @@ func (r *demandRead) failed(err error) {
 	}
 	p.stats.ReadErrors.Add(1)
 	p.peers.suspect(r.owner)
+	if r.moved() {
+		r.tries = 0
+		p.outstanding.retry(r, time.Now())
+		return
+	}
 	if !retryable(err) && r.tries >= len(r.at.Owners) || p.awake.waited(r.first) > p.cfg.Deadline {
 		r.lost(err)
 		return
 	}
 	p.outstanding.retry(r, time.Now().Add(backoff(r.tries-len(r.at.Owners))))
+}
+
+// moved tells whether the line is elsewhere by now.
+func (r *demandRead) moved() bool {
+	i, _ := r.pager.layout.region(r.job.line)
+	now, err := r.pager.cfg.Placement.Region(i)
+	return err == nil && now.At != r.at.At
 }
 
 // again sends the READ once more.

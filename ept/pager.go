@@ -53,6 +53,7 @@ type Pager struct {
 	stats       stats
 
 	peers      peers
+	changes    changes
 	writeError atomic.Pointer[writeError] // the latest
 	awake      awake
 

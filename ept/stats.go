@@ -160,6 +160,8 @@ type Stats struct {
 	MarksUsed   uint64 `json:"marks_used"`         // prefetches that the guest came for
 	MarksLost   uint64 `json:"marks_lost"`         // and those that it didn't
 
+	Moving *MoveProgress `json:"moving,omitempty"` // the vRegion that moves to another monitor
+
 	Queue     Quantiles `json:"queue"`      // event read to READ sent
 	Wire      Quantiles `json:"wire"`       // READ sent to payload there
 	WireAhead Quantiles `json:"wire_ahead"` // likewise, of READs ahead
@@ -199,7 +201,7 @@ func (p *Pager) Stats() Stats {
 		ReadErrors: s.ReadErrors.Load(), WriteErrors: s.WriteErrors.Load(), Evicted: s.Evicted.Load(),
 		WrittenBack: s.WrittenBack.Load(), ZeroLines: s.ZeroLines.Load(), Hot: s.Hot.Load(), WriteMessages: s.WriteMessages.Load(),
 		Ahead: s.Ahead.Load(), AheadZero: s.AheadZero.Load(), AheadFailed: s.AheadFailed.Load(), Opened: s.Opened.Load(),
-		MarksUsed: s.MarksUsed.Load(), MarksLost: s.MarksLost.Load(),
+		MarksUsed: s.MarksUsed.Load(), MarksLost: s.MarksLost.Load(), Moving: p.moveProgress(),
 		Queue: q(&s.Queue), Wire: q(&s.Wire), WireAhead: q(&s.WireAhead), Install: q(&s.Install), Miss: q(&s.Miss), Minor: q(&s.Minor), WriteBack: q(&s.WriteBack),
 	}
 }

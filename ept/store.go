@@ -53,7 +53,7 @@ type WriteDone interface {
 }
 
 // Placement says who has the lines of each vRegion. A vRegion gets
-// owners when it is first written to.
+// owners when it is first written to, and others when it moves (Move.Commit).
 type Placement interface {
 	// Region returns the vRegion of the index, its epoch and the indices of its
 	// owners in the list of monitors, of which each has every line. An error

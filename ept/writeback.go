@@ -25,6 +25,7 @@ type writeBack struct {
 	sent    time.Time
 	pending atomic.Int32 // answers to come, and one while requests are being started
 	failed  atomic.Pointer[error]
+	begun   int // so many of lines are counted in Pager.changes
 }
 
 // writeBack write-protects lines that are Protecting and sends what stays so.
@@ -128,10 +129,7 @@ func (wb *writeBack) start(p *Pager) {
 			}
 			j++
 		}
-		at, err := p.cfg.Placement.Place(p.ctx, region)
-		if err == nil && len(at.Owners) == 0 {
-			err = errNoOwner
-		}
+		at, err := wb.begin(p, region, j)
 		if err != nil {
 			wb.fail(fmt.Errorf("find owners of vRegion %d: %w", region, err))
 			return
@@ -139,6 +137,20 @@ func (wb *writeBack) start(p *Pager) {
 		wb.request(p, at, i, j, &blank)
 		i = j
 	}
+}
+
+// begin counts the change of the lines up to position j, which are of a vRegion,
+// and returns who is to be told.
+func (wb *writeBack) begin(p *Pager, region, j int) (Region, error) {
+	if err := p.changes.begin(p.ctx, region); err != nil {
+		return Region{}, err
+	}
+	wb.begun = j
+	at, err := p.cfg.Placement.Place(p.ctx, region)
+	if err == nil && len(at.Owners) == 0 {
+		err = errNoOwner
+	}
+	return at, err
 }
 
 // blank returns the positions of lines that have no backing.
@@ -210,6 +222,7 @@ func (wb *writeBack) WriteDone(err error) {
 		return
 	}
 	e := wb.evictor
+	e.pager.changes.end(e.pager.layout, wb.lines[:wb.begun])
 	e.mu.Lock()
 	e.acked = append(e.acked, wb)
 	e.mu.Unlock()

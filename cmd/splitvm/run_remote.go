@@ -137,9 +137,9 @@ func attachment(name string, o remoteOptions, m *memory.Memory) handoff.Attach {
 }
 
 // eachMonitor calls do with a connection to each monitor.
-func (f *farMemory) eachMonitor(ctx context.Context, do func(c *client.Client, index int) error) error {
+func eachMonitor(ctx context.Context, monitors []string, do func(c *client.Client, index int) error) error {
 	var errs []error
-	for i, addr := range f.attach.Monitors {
+	for i, addr := range monitors {
 		c, err := client.Dial(ctx, client.Config{Address: addr})
 		if err != nil {
 			errs = append(errs, fmt.Errorf("memory monitor %s: %w: start one with `splitvm monitor memory --listen %s --mem SIZE`", addr, err, addr))
@@ -154,7 +154,7 @@ func (f *farMemory) eachMonitor(ctx context.Context, do func(c *client.Client, i
 func (f *farMemory) reachable(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, releaseTime)
 	defer cancel()
-	return f.eachMonitor(ctx, func(*client.Client, int) error { return nil })
+	return eachMonitor(ctx, f.attach.Monitors, func(*client.Client, int) error { return nil })
 }
 
 // leaveTime is what the guest's threads have to get out of a memory that is not
@@ -183,14 +183,15 @@ func (f *farMemory) close(m *memory.Memory) error {
 	errs := []error{f.keeper.Close()}
 	ctx, cancel := context.WithTimeout(context.Background(), releaseTime)
 	defer cancel()
-	errs = append(errs, f.eachMonitor(ctx, func(c *client.Client, index int) error {
-		for _, r := range f.attach.Regions {
+	monitors, regions := f.guest.Placed() // some may have moved
+	errs = append(errs, eachMonitor(ctx, monitors, func(c *client.Client, index int) error {
+		for _, r := range regions {
 			if int(r.Owners[0]) != index {
 				continue
 			}
 			err := c.Delete(ctx, remote.Owned{VRegion: r.ID, Epoch: r.Epoch})
 			if err != nil && !errors.Is(err, remote.NoVRegion) { // never needed, never made
-				return fmt.Errorf("give vRegion %v back to %s: %w", r.ID, f.attach.Monitors[index], err)
+				return fmt.Errorf("give vRegion %v back to %s: %w", r.ID, monitors[index], err)
 			}
 		}
 		return nil

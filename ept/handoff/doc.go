@@ -24,10 +24,29 @@
 //	resize             done, or refused
 //	stats              stats
 //	discard            done, or refused
+//	move               done, or refused
+//	done               moved
 //	                   failed (at any time: the vNode must stop)
 //
 // Requests carry an id, which the answer repeats. Either side hangs up by
 // closing the socket; the pager stops serving then.
+//
+// # Moves
+//
+// Who owns a vRegion is written down in the VMM (Guest), for all pagers. A move
+// of one (ept, Moves) is committed there:
+//
+//	VMM                       pager
+//	move (i, epoch, to) ->    makes an empty copy at to, copies, shuts the vRegion
+//	                  <- moved (i, epoch, to)
+//	notes the new owner
+//	done ->                   goes on with the new owner
+//	                  <- done
+//
+// A pager that dies before moved has changed nothing: its successor is asked the
+// same again, and begins with an empty copy again. One that dies later had
+// nothing to write under way, and its successor is attached with the new owner. A pager
+// that gets no answer to moved doesn't know, and stops.
 //
 // # Trust
 //

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -13,12 +14,15 @@ import (
 )
 
 // Guest is the VMM's side of a vNode whose memory is remote: the descriptors that
-// outlive its pagers. Its methods are not safe for concurrent use.
+// outlive its pagers, and who owns which vRegion. Its methods are not safe for
+// concurrent use, but for those about vRegions.
 type Guest struct {
-	attach Attach
 	memory int          // the memfd; the caller's
 	table  *os.File     // the line table's memfd
 	faults []*uffd.File // by shard
+
+	mu     sync.Mutex
+	attach Attach // guarded by mu
 }
 
 // NewGuest registers the guest's memory, which is mapped in this process as

@@ -26,10 +26,12 @@ type Message struct {
 	ID      uint64      `json:"id,omitempty"`
 	Attach  *Attach     `json:"attach,omitempty"`
 	Resize  *Resize     `json:"resize,omitempty"`
+	Move    *Move       `json:"move,omitempty"`
 	Discard *Discard    `json:"discard,omitempty"`
 	Stats   *StatsQuery `json:"stats_query,omitempty"`
 
 	Ready  *Ready     `json:"ready,omitempty"`
+	Moved  *Move      `json:"moved,omitempty"`
 	Done   *Done      `json:"done,omitempty"`
 	Report *ept.Stats `json:"stats,omitempty"`
 	Failed *Failed    `json:"failed,omitempty"`
@@ -60,6 +62,14 @@ type Region struct {
 // Resize changes the ExCache's size.
 type Resize struct {
 	Capacity uint64 `json:"capacity"` // lines
+}
+
+// Move brings a vRegion to another memory monitor. From the pager it says that the
+// vRegion's new owner has everything, and is the owner from the VMM's answer on.
+type Move struct {
+	Index uint32       `json:"i"`
+	Epoch remote.Epoch `json:"epoch"` // of the vRegion at its new owner
+	To    string       `json:"to"`    // address
 }
 
 // Discard gives up the content of guest memory.
@@ -103,7 +113,7 @@ func decode(raw []byte) (*Message, error) {
 	}
 	kinds := 0
 	for _, set := range []bool{m.Attach != nil, m.Resize != nil, m.Discard != nil, m.Stats != nil,
-		m.Ready != nil, m.Done != nil, m.Report != nil, m.Failed != nil} {
+		m.Move != nil, m.Moved != nil, m.Ready != nil, m.Done != nil, m.Report != nil, m.Failed != nil} {
 		if set {
 			kinds++
 		}

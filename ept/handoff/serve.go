@@ -18,7 +18,6 @@ import (
 	"splitvm/ept/uffd"
 	"splitvm/remote"
 	"splitvm/remote/threads"
-	"splitvm/remote/wire"
 )
 
 // Peer is a memory monitor with a connection of its own.
@@ -47,7 +46,7 @@ func Serve(ctx context.Context, conn *net.UnixConn, dialer Dialer) error {
 	if err != nil {
 		return fmt.Errorf("receive guest memory: %w", err)
 	}
-	v := &vnode{conn: conn, fds: fds}
+	v := &vnode{conn: conn, fds: fds, noted: make(chan *Message, 1)}
 	defer v.close()
 	if m.Attach == nil {
 		return fmt.Errorf("receive guest memory: %w: not an attach", errMessage)
@@ -66,11 +65,16 @@ type vnode struct {
 	fds   []int
 	mem   []byte // the table's mapping
 	table *excache.Table
-	peers []Peer
+	peers *peers
+	place *placement
 	pager *ept.Pager
 
-	wg sync.WaitGroup // of requests that take long
-	mu sync.Mutex     // serializes answers
+	ctx  context.Context // ends when the VMM hangs up
+	wg   sync.WaitGroup  // of requests that take long
+	mu   sync.Mutex      // serializes messages
+	move sync.Mutex      // one move at a time
+
+	noted chan *Message // the VMM's answers to Moved
 }
 
 // start checks what was handed over, connects to the monitors and starts the pager.
@@ -94,16 +98,17 @@ func (v *vnode) start(ctx context.Context, a *Attach, dialer Dialer) error {
 	if err != nil {
 		return err
 	}
+	v.peers = &peers{dialer: dialer, session: a.Session, generation: generation}
 	for _, addr := range a.Monitors {
-		peer, err := dialer.Dial(ctx, addr, a.Session, generation)
+		i, err := v.peers.dial(ctx, addr)
 		if err != nil {
-			return fmt.Errorf("connect to memory monitor %s: %w", addr, err)
+			return err
 		}
-		v.peers = append(v.peers, peer)
-		cfg.Monitors = append(cfg.Monitors, peer)
+		cfg.Monitors = append(cfg.Monitors, v.peers.of(i))
 	}
-	cfg.Placement = newPlacement(a, v.peers)
-	if err := threads.Block(len(cfg.Faults) + len(v.peers)*int(wire.Classes)); err != nil {
+	v.place = newPlacement(a, v.peers)
+	cfg.Placement = v.place
+	if err := threads.Block(len(cfg.Faults)); err != nil {
 		slog.Debug("pager's threads", "err", err)
 	}
 	v.pager, err = ept.Start(cfg)
@@ -133,6 +138,9 @@ func (v *vnode) openTable(fd int) error {
 // run answers requests until the VMM hangs up, and reports a failure.
 func (v *vnode) run(ctx context.Context) error {
 	hungUp := make(chan error, 1)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	v.ctx = ctx
 	go func() {
 		for {
 			m, err := receive(v.conn)
@@ -169,6 +177,18 @@ func (v *vnode) request(m *Message) {
 			v.answer(answer)
 		})
 		return
+	case m.Move != nil: // likewise
+		v.wg.Go(func() {
+			answer.Done = done(v.moveRegion(m.Move))
+			v.answer(answer)
+		})
+		return
+	case m.Done != nil:
+		select {
+		case v.noted <- m:
+		default: // nobody asked
+		}
+		return
 	case m.Stats != nil:
 		stats := v.pager.Stats()
 		answer.Report = &stats
@@ -198,8 +218,8 @@ func (v *vnode) close() {
 	if v.pager != nil {
 		v.pager.Close()
 	}
-	for _, p := range v.peers {
-		p.Close() // fails what is under way
+	if v.peers != nil {
+		v.peers.close() // fails what is under way
 	}
 	v.wg.Wait()
 	if v.mem != nil {

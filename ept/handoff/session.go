@@ -13,6 +13,7 @@ import (
 // Session is the VMM's connection to the pager that serves it. Its methods are
 // safe for concurrent use.
 type Session struct {
+	guest *Guest
 	conn  *net.UnixConn
 	Ready Ready
 
@@ -46,7 +47,7 @@ func (g *Guest) Attach(ctx context.Context, conn *net.UnixConn) (*Session, error
 }
 
 func (g *Guest) attachTo(conn *net.UnixConn) (*Session, error) {
-	if err := send(conn, &Message{Attach: &g.attach}, g.files()); err != nil {
+	if err := send(conn, &Message{Attach: g.attachment()}, g.files()); err != nil {
 		return nil, errors.Join(ErrPagerGone, err)
 	}
 	m, err := receive(conn)
@@ -58,7 +59,7 @@ func (g *Guest) attachTo(conn *net.UnixConn) (*Session, error) {
 	case m.Ready == nil:
 		return nil, fmt.Errorf("%w: pager answers the attach with something else", errMessage)
 	}
-	s := &Session{conn: conn, Ready: *m.Ready, pending: make(map[uint64]chan *Message), done: make(chan struct{})}
+	s := &Session{guest: g, conn: conn, Ready: *m.Ready, pending: make(map[uint64]chan *Message), done: make(chan struct{})}
 	go s.read()
 	return s, nil
 }
@@ -71,6 +72,10 @@ func (s *Session) read() {
 		if err != nil {
 			s.end()
 			return
+		}
+		if m.Moved != nil {
+			s.note(m)
+			continue
 		}
 		s.mu.Lock()
 		if m.Failed != nil { // the pager serves nothing any more, and waits for us to hang up
@@ -86,6 +91,14 @@ func (s *Session) read() {
 			answer <- m
 		}
 	}
+}
+
+// note makes a vRegion's new owner known to the pagers to come, and says so.
+func (s *Session) note(m *Message) {
+	answer := &Message{ID: m.ID, Done: done(s.guest.moved(m.Moved))}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_ = send(s.conn, answer, nil) // that the pager is gone, the next read notices
 }
 
 func (s *Session) end() {
@@ -163,6 +176,14 @@ func (s *Session) Resize(ctx context.Context, lines uint64) error {
 func (s *Session) Discard(ctx context.Context, gpa ept.GPA, size uint64) error {
 	_, err := s.call(ctx, &Message{Discard: &Discard{GPA: gpa, Size: size}})
 	return wrap("discard guest memory", err)
+}
+
+// Move brings a vRegion to another memory monitor; it returns when that is its
+// owner. It takes as long as copying the vRegion does; when ctx ends earlier, the
+// move goes on.
+func (s *Session) Move(ctx context.Context, m Move) error {
+	_, err := s.call(ctx, &Message{Move: &m})
+	return wrap("move vRegion", err)
 }
 
 // Stats returns the pager's counters.

@@ -106,8 +106,11 @@ func (k *Keeper) replace(ctx context.Context) (release func(), err error) {
 		return nil, err
 	}
 	k.mu.Lock()
-	k.guest.attach.Capacity = k.capacity
+	capacity := k.capacity
 	k.mu.Unlock()
+	k.guest.mu.Lock()
+	k.guest.attach.Capacity = capacity
+	k.guest.mu.Unlock()
 	s, err := k.guest.Attach(ctx, conn)
 	if err != nil {
 		release()
@@ -216,6 +219,16 @@ func (k *Keeper) Resize(ctx context.Context, lines uint64) error {
 // Discard is Session.Discard, likewise.
 func (k *Keeper) Discard(ctx context.Context, gpa ept.GPA, size uint64) error {
 	return k.each(ctx, func(s *Session) error { return s.Discard(ctx, gpa, size) })
+}
+
+// Move is Session.Move; if the pager dies meanwhile, its successor begins again.
+func (k *Keeper) Move(ctx context.Context, m Move) error {
+	return k.each(ctx, func(s *Session) error {
+		if k.guest.hasMoved(m) {
+			return nil
+		}
+		return s.Move(ctx, m)
+	})
 }
 
 // Stats is Session.Stats, likewise. The counters start anew with each pager.
