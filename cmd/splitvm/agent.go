@@ -25,20 +25,17 @@ type agentDialer interface {
 	dialAgent(ctx context.Context, vnode string) (io.ReadWriteCloser, error)
 }
 
-// localVNodes are those whose control sockets are on this host.
-type localVNodes struct{}
+var _ agentDialer = runningVNodes{}
 
-var _ agentDialer = localVNodes{}
-
-func (localVNodes) dialAgent(ctx context.Context, name string) (io.ReadWriteCloser, error) {
-	return upgrade(ctx, name, "/agent", upgradeAgent)
+func (v runningVNodes) dialAgent(ctx context.Context, name string) (io.ReadWriteCloser, error) {
+	return v.upgrade(ctx, name, "/agent", upgradeAgent)
 }
 
 // upgrade asks a vNode's control socket for a connection that is no more HTTP.
-func upgrade(ctx context.Context, name, path, protocol string) (io.ReadWriteCloser, error) {
-	c, err := (&net.Dialer{}).DialContext(ctx, "unix", findControl(name))
+func (v runningVNodes) upgrade(ctx context.Context, name, path, protocol string) (io.ReadWriteCloser, error) {
+	c, err := v.dial(ctx, name)
 	if err != nil {
-		return nil, fmt.Errorf("no vNode named %s is running (%w)", name, err)
+		return nil, err
 	}
 	stop := context.AfterFunc(ctx, func() { c.Close() })
 	defer stop()

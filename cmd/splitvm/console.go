@@ -26,12 +26,13 @@ detaches, and the guest runs on. Several may be attached.
 Example:
    splitvm run --console --name web1 ... &
    splitvm console web1`,
+		Flags: []cli.Flag{globalFlag()},
 		Action: func(ctx context.Context, c *cli.Command) error {
 			name, err := oneName(c)
 			if err != nil {
 				return err
 			}
-			if err := attachConsole(ctx, name); err != nil {
+			if err := attachConsole(ctx, runningVNodes{c}, name); err != nil {
 				return fmt.Errorf("console: %w", err)
 			}
 			return nil
@@ -41,8 +42,8 @@ Example:
 
 // attachConsole joins this process's terminal with a vNode's console until the user
 // detaches or the vNode ends.
-func attachConsole(ctx context.Context, name string) (err error) {
-	conn, err := upgrade(ctx, name, "/console", upgradeStream)
+func attachConsole(ctx context.Context, vnodes runningVNodes, name string) (err error) {
+	conn, err := vnodes.upgrade(ctx, name, "/console", upgradeStream)
 	if err != nil {
 		return err
 	}
@@ -58,7 +59,7 @@ func attachConsole(ctx context.Context, name string) (err error) {
 	defer stopSizes()
 	over := make(chan struct{})
 	defer close(over)
-	go tellSizes(ctx, name, sizeOf(t), sizes, over)
+	go tellSizes(ctx, vnodes, name, sizeOf(t), sizes, over)
 	detached := make(chan struct{})
 	go func() {
 		f := escapeFilter{on: t.interactive(), end: 'd'}
@@ -82,12 +83,12 @@ func attachConsole(ctx context.Context, name string) (err error) {
 
 // tellSizes gives the console this terminal's size, now and whenever it
 // changes.
-func tellSizes(ctx context.Context, name string, first agent.Size, sizes <-chan agent.Size, over <-chan struct{}) {
+func tellSizes(ctx context.Context, vnodes runningVNodes, name string, first agent.Size, sizes <-chan agent.Size, over <-chan struct{}) {
 	size := first
 	for {
 		if size.Cols > 0 && size.Rows > 0 {
 			form := url.Values{"cols": {strconv.Itoa(int(size.Cols))}, "rows": {strconv.Itoa(int(size.Rows))}}
-			callVNode(ctx, name, http.MethodPost, "/console/size", form, nil) // without it, the size stays as it is
+			vnodes.call(ctx, name, http.MethodPost, "/console/size", form, nil) // without it, the size stays as it is
 		}
 		select {
 		case size = <-sizes:

@@ -53,19 +53,6 @@ func runDir() string {
 
 func controlPath(name string) string { return filepath.Join(runDir(), name+".sock") }
 
-// findControl is the socket of a running vNode of this host: one that was run
-// alone, or one of the rack that `rack up` started.
-func findControl(name string) string {
-	path := controlPath(name)
-	if _, err := os.Stat(path); err == nil {
-		return path
-	}
-	if of, err := filepath.Glob(filepath.Join(defaultRackDir(), "p*", "run", name+".sock")); err == nil && len(of) > 0 {
-		return of[0]
-	}
-	return path
-}
-
 // openControl lets other processes of this user ask the vNode how it is and
 // change it, by HTTP on a unix socket.
 func (n *vnode) openControl(context.Context) error {
@@ -163,8 +150,10 @@ func abandoned(path string) bool {
 	if err == nil {
 		c.Close()
 	}
-	return errors.Is(err, unix.ECONNREFUSED)
+	return refused(err)
 }
+
+func refused(err error) bool { return errors.Is(err, unix.ECONNREFUSED) }
 
 func answer(w http.ResponseWriter, v any, err error) {
 	if err != nil {

@@ -27,6 +27,7 @@ Examples:
    splitvm cp web1:/var/log/messages .
    splitvm cp ./site web1:/srv
    splitvm cp web1:/etc - | tar tv`,
+		Flags: []cli.Flag{globalFlag()},
 		Action: func(ctx context.Context, c *cli.Command) error {
 			if c.Args().Len() != 2 {
 				return &exitError{exitUsage, errors.New("cp: give a source and a target, one of them as VNODE:PATH")}
@@ -34,9 +35,9 @@ Examples:
 			from, to := c.Args().Get(0), c.Args().Get(1)
 			var err error
 			if name, path, ok := inVNode(from); ok {
-				err = copyOut(ctx, localVNodes{}, name, path, to)
+				err = copyOut(ctx, runningVNodes{c}, name, path, to)
 			} else if name, path, ok := inVNode(to); ok {
-				err = copyIn(ctx, localVNodes{}, name, path, from)
+				err = copyIn(ctx, runningVNodes{c}, name, path, from)
 			} else {
 				return &exitError{exitUsage, fmt.Errorf("cp: neither %s nor %s is VNODE:PATH with an absolute path", from, to)}
 			}

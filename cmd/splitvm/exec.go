@@ -38,6 +38,7 @@ func execCommand() *cli.Command {
 		Description:            execDescription,
 		UseShortOptionHandling: true,
 		Flags: []cli.Flag{
+			globalFlag(),
 			&cli.BoolFlag{Name: "interactive", Aliases: []string{"i"}, Usage: "give the command this process's standard input"},
 			&cli.BoolFlag{Name: "tty", Aliases: []string{"t"}, Usage: "give the command a terminal"},
 			&cli.StringSliceFlag{Name: "env", Aliases: []string{"e"}, Usage: "`NAME=VALUE` for the command"},
@@ -50,7 +51,7 @@ func execCommand() *cli.Command {
 				return &exitError{exitUsage, errors.New("exec: give a vNode and a command, as in `splitvm exec VNODE -- COMMAND`")}
 			}
 			cmd := cmdline.Command{Argv: args[1:], Env: c.StringSlice("env"), Cwd: c.String("workdir"), User: c.String("user"), TTY: c.Bool("tty")}
-			return execStatus(execIn(ctx, localVNodes{}, args[0], cmd, c.Bool("interactive")))
+			return execStatus(execIn(ctx, runningVNodes{c}, args[0], cmd, c.Bool("interactive")))
 		},
 	}
 }

@@ -27,14 +27,14 @@ Example:
 			if err != nil {
 				return err
 			}
-			if _, err := os.Stat(controlPath(name)); err != nil {
+			if _, err := os.Stat(controlPath(name)); err != nil || c.IsSet("global") {
 				return rackLogs(ctx, c, name)
 			}
 			path := "/logs"
 			if c.Bool("follow") {
 				path += "?follow=1"
 			}
-			conn, err := upgrade(ctx, name, path, upgradeStream)
+			conn, err := runningVNodes{c}.upgrade(ctx, name, path, upgradeStream)
 			if err != nil {
 				return fmt.Errorf("logs: %w", err)
 			}

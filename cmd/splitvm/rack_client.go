@@ -62,25 +62,33 @@ func plain(err error) error {
 
 // onProcessor calls do with a connection to the processor monitor of a vNode.
 func onProcessor(ctx context.Context, conn *grpc.ClientConn, v *api.VNode, do func(api.ProcessorClient) error) error {
-	list, err := api.NewMembersClient(conn).ListMembers(ctx, &api.ListMembersRequest{Role: api.Role_ROLE_PROCESSOR})
+	m, err := processorOf(ctx, conn, v)
 	if err != nil {
 		return err
 	}
-	for _, m := range list.Members {
-		if m.Id != v.Processor {
-			continue
-		}
-		p, err := grpc.NewClient(m.Control, grpc.WithTransportCredentials(insecure.NewCredentials()))
-		if err != nil {
-			return err
-		}
-		defer p.Close()
-		return do(api.NewProcessorClient(p))
+	p, err := grpc.NewClient(m.Control, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return err
 	}
+	defer p.Close()
+	return do(api.NewProcessorClient(p))
+}
+
+// processorOf is the processor monitor of a vNode.
+func processorOf(ctx context.Context, conn *grpc.ClientConn, v *api.VNode) (*api.Member, error) {
 	if v.Processor == 0 {
-		return fmt.Errorf("vNode %s was never started", v.Spec.Name)
+		return nil, fmt.Errorf("vNode %s was never started", v.Spec.Name)
 	}
-	return fmt.Errorf("processor monitor %d, where vNode %s ran, is not there", v.Processor, v.Spec.Name)
+	list, err := api.NewMembersClient(conn).ListMembers(ctx, &api.ListMembersRequest{Role: api.Role_ROLE_PROCESSOR})
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range list.Members {
+		if m.Id == v.Processor {
+			return m, nil
+		}
+	}
+	return nil, fmt.Errorf("processor monitor %d, where vNode %s ran, is not there", v.Processor, v.Spec.Name)
 }
 
 // message is a message that print shows by protobuf's rules of JSON.

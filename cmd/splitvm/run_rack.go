@@ -98,7 +98,7 @@ func rackSpec(c *cli.Command, o options) *api.VNodeSpec {
 	for _, d := range c.StringSlice("disk") {
 		s.Disks = append(s.Disks, absolute(d))
 	}
-	for _, name := range []string{"overlay", "verbose", "packed", "checksums", "read-only"} {
+	for _, name := range []string{"overlay", "verbose", "packed", "checksums", "read-only", "console"} {
 		if c.Bool(name) {
 			s.RunFlags = append(s.RunFlags, "--"+name)
 		}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
@@ -16,7 +15,6 @@ import (
 
 	"github.com/docker/go-units"
 	"github.com/urfave/cli/v3"
-	"golang.org/x/sys/unix"
 
 	"splitvm/remote"
 )
@@ -33,14 +31,14 @@ Examples:
    splitvm stats web1
    splitvm stats web1 -o json | jq .excache.miss
    curl --unix-socket /run/splitvm/web1.sock http://vnode/metrics    # for Prometheus; or run --metrics`,
-		Flags: []cli.Flag{outputFlag()},
+		Flags: []cli.Flag{globalFlag(), outputFlag()},
 		Action: func(ctx context.Context, c *cli.Command) error {
 			name, err := oneName(c)
 			if err != nil {
 				return err
 			}
 			var s vnodeStats
-			if err := callVNode(ctx, name, http.MethodGet, "/stats", nil, &s); err != nil {
+			if err := (runningVNodes{c}).call(ctx, name, http.MethodGet, "/stats", nil, &s); err != nil {
 				return fmt.Errorf("stats: %w", err)
 			}
 			return print(c, s, statsTable(&s))
@@ -58,13 +56,13 @@ the guest runs.
 
 Example:
    splitvm resize web1 --excache 256M`,
-		Flags: []cli.Flag{&cli.StringFlag{Name: "excache", Required: true, Validator: sizeFlag, Usage: "new `SIZE`"}},
+		Flags: []cli.Flag{globalFlag(), &cli.StringFlag{Name: "excache", Required: true, Validator: sizeFlag, Usage: "new `SIZE`"}},
 		Action: func(ctx context.Context, c *cli.Command) error {
 			name, err := oneName(c)
 			if err != nil {
 				return err
 			}
-			if err := callVNode(ctx, name, http.MethodPost, "/excache", url.Values{"size": {c.String("excache")}}, nil); err != nil {
+			if err := (runningVNodes{c}).call(ctx, name, http.MethodPost, "/excache", url.Values{"size": {c.String("excache")}}, nil); err != nil {
 				return fmt.Errorf("resize: %w", err)
 			}
 			return nil
@@ -79,25 +77,33 @@ func oneName(c *cli.Command) (string, error) {
 	return c.Args().First(), nil
 }
 
-// callVNode asks a running vNode through its control socket.
-func callVNode(ctx context.Context, name, method, path string, form url.Values, into any) error {
+// call asks a running vNode through its control socket.
+func (v runningVNodes) call(ctx context.Context, name, method, path string, form url.Values, into any) error {
 	client := http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", findControl(name))
-		},
+		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return v.dial(ctx, name) },
 		DisableKeepAlives: true,
 	}}
+	err := callHTTP(ctx, &client, method, path, form, into)
+	var failed *url.Error // which says what is known: the method and a made-up address
+	if errors.As(err, &failed) {
+		return failed.Err
+	}
+	if err != nil {
+		return fmt.Errorf("vNode %s: %w", name, err)
+	}
+	return nil
+}
+
+// callHTTP asks a vNode with which the client connects.
+func callHTTP(ctx context.Context, client *http.Client, method, path string, form url.Values, into any) error {
 	req, err := http.NewRequestWithContext(ctx, method, "http://vnode"+path, strings.NewReader(form.Encode()))
 	if err != nil {
 		return err
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	resp, err := client.Do(req)
-	switch {
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ECONNREFUSED):
-		return fmt.Errorf("no vNode named %s is running (%s lists those that are, by their sockets)", name, runDir())
-	case err != nil:
-		return fmt.Errorf("vNode %s: %w", name, err)
+	if err != nil {
+		return err
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
@@ -105,7 +111,7 @@ func callVNode(ctx context.Context, name, method, path string, form url.Values, 
 		return err
 	}
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("vNode %s: %s", name, strings.TrimSpace(string(body)))
+		return errors.New(strings.TrimSpace(string(body)))
 	}
 	if into == nil {
 		return nil

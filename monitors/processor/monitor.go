@@ -20,6 +20,7 @@ import (
 	"splitvm/remote"
 	"splitvm/remote/api"
 	"splitvm/remote/rack"
+	"splitvm/remote/tunnel"
 )
 
 type monitor struct {
@@ -79,7 +80,7 @@ func (m *monitor) run(ctx context.Context) error {
 	if err := m.adopt(); err != nil {
 		return err
 	}
-	public, private := grpc.NewServer(), grpc.NewServer()
+	public, private := grpc.NewServer(append(tunnel.ServerOptions(), grpc.WaitForHandlers(true))...), grpc.NewServer()
 	api.RegisterProcessorServer(public, &server{m: m})
 	reflection.Register(public)
 	api.RegisterVRegionsServer(private, &placing{m: m})

@@ -441,6 +441,102 @@ func (x *LogsResponse) GetData() []byte {
 	return nil
 }
 
+type ConnectRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Vnode         uint64                 `protobuf:"varint,1,opt,name=vnode,proto3" json:"vnode,omitempty"` // of the first message, which has no data
+	Data          []byte                 `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConnectRequest) Reset() {
+	*x = ConnectRequest{}
+	mi := &file_processor_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConnectRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConnectRequest) ProtoMessage() {}
+
+func (x *ConnectRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_processor_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConnectRequest.ProtoReflect.Descriptor instead.
+func (*ConnectRequest) Descriptor() ([]byte, []int) {
+	return file_processor_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ConnectRequest) GetVnode() uint64 {
+	if x != nil {
+		return x.Vnode
+	}
+	return 0
+}
+
+func (x *ConnectRequest) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+type ConnectResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Data          []byte                 `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"` // none in the first message, which says that the connection is there
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConnectResponse) Reset() {
+	*x = ConnectResponse{}
+	mi := &file_processor_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConnectResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConnectResponse) ProtoMessage() {}
+
+func (x *ConnectResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_processor_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConnectResponse.ProtoReflect.Descriptor instead.
+func (*ConnectResponse) Descriptor() ([]byte, []int) {
+	return file_processor_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ConnectResponse) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
 var File_processor_proto protoreflect.FileDescriptor
 
 const file_processor_proto_rawDesc = "" +
@@ -471,12 +567,18 @@ const file_processor_proto_rawDesc = "" +
 	"\n" +
 	"STREAM_OUT\x10\x01\x12\x0e\n" +
 	"\n" +
-	"STREAM_ERR\x10\x022\x82\x02\n" +
+	"STREAM_ERR\x10\x02\":\n" +
+	"\x0eConnectRequest\x12\x14\n" +
+	"\x05vnode\x18\x01 \x01(\x04R\x05vnode\x12\x12\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data\"%\n" +
+	"\x0fConnectResponse\x12\x12\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data2\xca\x02\n" +
 	"\tProcessor\x12?\n" +
 	"\x06Launch\x12\x19.splitvm.v1.LaunchRequest\x1a\x1a.splitvm.v1.LaunchResponse\x126\n" +
 	"\x03End\x12\x16.splitvm.v1.EndRequest\x1a\x17.splitvm.v1.EndResponse\x12?\n" +
 	"\x06Forget\x12\x19.splitvm.v1.ForgetRequest\x1a\x1a.splitvm.v1.ForgetResponse\x12;\n" +
-	"\x04Logs\x12\x17.splitvm.v1.LogsRequest\x1a\x18.splitvm.v1.LogsResponse0\x01B\x18Z\x16splitvm/remote/api;apib\x06proto3"
+	"\x04Logs\x12\x17.splitvm.v1.LogsRequest\x1a\x18.splitvm.v1.LogsResponse0\x01\x12F\n" +
+	"\aConnect\x12\x1a.splitvm.v1.ConnectRequest\x1a\x1b.splitvm.v1.ConnectResponse(\x010\x01B\x18Z\x16splitvm/remote/api;apib\x06proto3"
 
 var (
 	file_processor_proto_rawDescOnce sync.Once
@@ -491,7 +593,7 @@ func file_processor_proto_rawDescGZIP() []byte {
 }
 
 var file_processor_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_processor_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_processor_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_processor_proto_goTypes = []any{
 	(LogsResponse_Stream)(0), // 0: splitvm.v1.LogsResponse.Stream
 	(*LaunchRequest)(nil),    // 1: splitvm.v1.LaunchRequest
@@ -502,23 +604,27 @@ var file_processor_proto_goTypes = []any{
 	(*ForgetResponse)(nil),   // 6: splitvm.v1.ForgetResponse
 	(*LogsRequest)(nil),      // 7: splitvm.v1.LogsRequest
 	(*LogsResponse)(nil),     // 8: splitvm.v1.LogsResponse
-	(*VNode)(nil),            // 9: splitvm.v1.VNode
-	(*VolumePlace)(nil),      // 10: splitvm.v1.VolumePlace
+	(*ConnectRequest)(nil),   // 9: splitvm.v1.ConnectRequest
+	(*ConnectResponse)(nil),  // 10: splitvm.v1.ConnectResponse
+	(*VNode)(nil),            // 11: splitvm.v1.VNode
+	(*VolumePlace)(nil),      // 12: splitvm.v1.VolumePlace
 }
 var file_processor_proto_depIdxs = []int32{
-	9,  // 0: splitvm.v1.LaunchRequest.vnode:type_name -> splitvm.v1.VNode
-	10, // 1: splitvm.v1.LaunchRequest.volumes:type_name -> splitvm.v1.VolumePlace
+	11, // 0: splitvm.v1.LaunchRequest.vnode:type_name -> splitvm.v1.VNode
+	12, // 1: splitvm.v1.LaunchRequest.volumes:type_name -> splitvm.v1.VolumePlace
 	0,  // 2: splitvm.v1.LogsResponse.stream:type_name -> splitvm.v1.LogsResponse.Stream
 	1,  // 3: splitvm.v1.Processor.Launch:input_type -> splitvm.v1.LaunchRequest
 	3,  // 4: splitvm.v1.Processor.End:input_type -> splitvm.v1.EndRequest
 	5,  // 5: splitvm.v1.Processor.Forget:input_type -> splitvm.v1.ForgetRequest
 	7,  // 6: splitvm.v1.Processor.Logs:input_type -> splitvm.v1.LogsRequest
-	2,  // 7: splitvm.v1.Processor.Launch:output_type -> splitvm.v1.LaunchResponse
-	4,  // 8: splitvm.v1.Processor.End:output_type -> splitvm.v1.EndResponse
-	6,  // 9: splitvm.v1.Processor.Forget:output_type -> splitvm.v1.ForgetResponse
-	8,  // 10: splitvm.v1.Processor.Logs:output_type -> splitvm.v1.LogsResponse
-	7,  // [7:11] is the sub-list for method output_type
-	3,  // [3:7] is the sub-list for method input_type
+	9,  // 7: splitvm.v1.Processor.Connect:input_type -> splitvm.v1.ConnectRequest
+	2,  // 8: splitvm.v1.Processor.Launch:output_type -> splitvm.v1.LaunchResponse
+	4,  // 9: splitvm.v1.Processor.End:output_type -> splitvm.v1.EndResponse
+	6,  // 10: splitvm.v1.Processor.Forget:output_type -> splitvm.v1.ForgetResponse
+	8,  // 11: splitvm.v1.Processor.Logs:output_type -> splitvm.v1.LogsResponse
+	10, // 12: splitvm.v1.Processor.Connect:output_type -> splitvm.v1.ConnectResponse
+	8,  // [8:13] is the sub-list for method output_type
+	3,  // [3:8] is the sub-list for method input_type
 	3,  // [3:3] is the sub-list for extension type_name
 	3,  // [3:3] is the sub-list for extension extendee
 	0,  // [0:3] is the sub-list for field type_name
@@ -537,7 +643,7 @@ func file_processor_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_processor_proto_rawDesc), len(file_processor_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   8,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -22,10 +22,11 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Processor_Launch_FullMethodName = "/splitvm.v1.Processor/Launch"
-	Processor_End_FullMethodName    = "/splitvm.v1.Processor/End"
-	Processor_Forget_FullMethodName = "/splitvm.v1.Processor/Forget"
-	Processor_Logs_FullMethodName   = "/splitvm.v1.Processor/Logs"
+	Processor_Launch_FullMethodName  = "/splitvm.v1.Processor/Launch"
+	Processor_End_FullMethodName     = "/splitvm.v1.Processor/End"
+	Processor_Forget_FullMethodName  = "/splitvm.v1.Processor/Forget"
+	Processor_Logs_FullMethodName    = "/splitvm.v1.Processor/Logs"
+	Processor_Connect_FullMethodName = "/splitvm.v1.Processor/Connect"
 )
 
 // ProcessorClient is the client API for Processor service.
@@ -42,6 +43,10 @@ type ProcessorClient interface {
 	Forget(ctx context.Context, in *ForgetRequest, opts ...grpc.CallOption) (*ForgetResponse, error)
 	// Logs sends what a vNode printed.
 	Logs(ctx context.Context, in *LogsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[LogsResponse], error)
+	// Connect is a connection with the control socket of a vNode that runs here: HTTP,
+	// and what that turns into (see remote/tunnel). A caller that closes its side has
+	// said all; the stream ends when the vNode has.
+	Connect(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ConnectRequest, ConnectResponse], error)
 }
 
 type processorClient struct {
@@ -101,6 +106,19 @@ func (c *processorClient) Logs(ctx context.Context, in *LogsRequest, opts ...grp
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Processor_LogsClient = grpc.ServerStreamingClient[LogsResponse]
 
+func (c *processorClient) Connect(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ConnectRequest, ConnectResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Processor_ServiceDesc.Streams[1], Processor_Connect_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ConnectRequest, ConnectResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Processor_ConnectClient = grpc.BidiStreamingClient[ConnectRequest, ConnectResponse]
+
 // ProcessorServer is the server API for Processor service.
 // All implementations must embed UnimplementedProcessorServer
 // for forward compatibility.
@@ -115,6 +133,10 @@ type ProcessorServer interface {
 	Forget(context.Context, *ForgetRequest) (*ForgetResponse, error)
 	// Logs sends what a vNode printed.
 	Logs(*LogsRequest, grpc.ServerStreamingServer[LogsResponse]) error
+	// Connect is a connection with the control socket of a vNode that runs here: HTTP,
+	// and what that turns into (see remote/tunnel). A caller that closes its side has
+	// said all; the stream ends when the vNode has.
+	Connect(grpc.BidiStreamingServer[ConnectRequest, ConnectResponse]) error
 	mustEmbedUnimplementedProcessorServer()
 }
 
@@ -136,6 +158,9 @@ func (UnimplementedProcessorServer) Forget(context.Context, *ForgetRequest) (*Fo
 }
 func (UnimplementedProcessorServer) Logs(*LogsRequest, grpc.ServerStreamingServer[LogsResponse]) error {
 	return status.Error(codes.Unimplemented, "method Logs not implemented")
+}
+func (UnimplementedProcessorServer) Connect(grpc.BidiStreamingServer[ConnectRequest, ConnectResponse]) error {
+	return status.Error(codes.Unimplemented, "method Connect not implemented")
 }
 func (UnimplementedProcessorServer) mustEmbedUnimplementedProcessorServer() {}
 func (UnimplementedProcessorServer) testEmbeddedByValue()                   {}
@@ -223,6 +248,13 @@ func _Processor_Logs_Handler(srv interface{}, stream grpc.ServerStream) error {
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Processor_LogsServer = grpc.ServerStreamingServer[LogsResponse]
 
+func _Processor_Connect_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(ProcessorServer).Connect(&grpc.GenericServerStream[ConnectRequest, ConnectResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Processor_ConnectServer = grpc.BidiStreamingServer[ConnectRequest, ConnectResponse]
+
 // Processor_ServiceDesc is the grpc.ServiceDesc for Processor service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -248,6 +280,12 @@ var Processor_ServiceDesc = grpc.ServiceDesc{
 			StreamName:    "Logs",
 			Handler:       _Processor_Logs_Handler,
 			ServerStreams: true,
+		},
+		{
+			StreamName:    "Connect",
+			Handler:       _Processor_Connect_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
 		},
 	},
 	Metadata: "processor.proto",
