@@ -83,8 +83,9 @@ func New(cfg Config) *Client {
 	ctx, stop := context.WithCancel(context.Background())
 	c.stop = stop
 	for class := range c.links {
-		l := newLink(c, wire.Class(class))
-		c.links[class] = l
+		c.links[class] = newLink(c, wire.Class(class))
+	}
+	for _, l := range c.links { // only now: a link that fails for good fails all of them
 		c.wg.Go(func() { l.run(ctx) })
 		c.wg.Go(l.write)
 	}
