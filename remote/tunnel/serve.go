@@ -50,20 +50,22 @@ func Serve(stream ServerStream, conn *net.UnixConn) error {
 }
 
 // receive writes what the client sends to the socket. A client that has said all may
-// still be told something; one that is gone ends the stream's context.
+// still be told something; one that is gone ends the stream's context, upon which
+// Serve closes the socket. What a vNode doesn't take any more is dropped, as it may
+// have answered before it stopped, and Serve is to pass that on.
 func receive(stream ServerStream, conn *net.UnixConn) {
-	for {
+	for takes := true; ; {
 		r, err := stream.Recv()
-		if err == nil {
-			_, err = conn.Write(r.Data)
-		}
 		if errors.Is(err, io.EOF) {
 			conn.CloseWrite()
 			return
 		}
 		if err != nil {
-			conn.Close() // Serve notices
 			return
+		}
+		if takes {
+			_, err := conn.Write(r.Data)
+			takes = err == nil
 		}
 	}
 }

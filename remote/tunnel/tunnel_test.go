@@ -153,3 +153,25 @@ func TestDialNothing(t *testing.T) {
 		t.Errorf("nobody there: %v, %v", c, err)
 	}
 }
+
+// What a vNode has answered arrives whole although it ended while the client still
+// sent.
+func TestAnswerOutlivesTheVNode(t *testing.T) {
+	answer := bytes.Repeat([]byte("answer"), 20_000) // more than gRPC takes at once, less than the socket
+	gone := make(chan struct{})
+	address, _ := serve(t, func(c *net.UnixConn) {
+		defer close(gone)
+		defer c.Close()
+		if err := c.SetWriteBuffer(1 << 20); err != nil {
+			t.Error(err)
+		}
+		c.Write(answer)
+	})
+	c := dial(t, address)
+	<-gone
+	c.Write([]byte("more")) // fails if the stream has ended by now
+	got := make([]byte, len(answer))
+	if n, err := io.ReadFull(c, got); err != nil || !bytes.Equal(got, answer) {
+		t.Fatalf("%d of %d bytes, %v", n, len(answer), err)
+	}
+}
