@@ -13,8 +13,10 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -78,8 +80,7 @@ func startRack(t *testing.T, processors int) *testRack {
 				VCPUs: 100, ExCache: 1 << 30, Command: hostedCommand, Log: log, Ready: ready})
 		})
 	}
-	for len(r.members()) < processors {
-	}
+	r.wait("the processor monitors are members", func() bool { return len(r.members()) == processors })
 	return r
 }
 
@@ -145,7 +146,23 @@ func (r *testRack) start(name string) {
 	r.must("", "create", "--name", name, "--bare", "exit")
 	r.t.Cleanup(func() { r.must("", "stop", name); r.must("", "rm", name) })
 	r.must("", "start", name)
-	for !strings.Contains(r.must("", "ps"), "running") {
+	r.wait(name+" runs", func() bool {
+		for line := range strings.Lines(r.must("", "ps")) {
+			if words := strings.Fields(line); slices.Contains(words, name) && slices.Contains(words, "running") {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// wait asks again until it is so.
+func (r *testRack) wait(what string, so func() bool) {
+	r.t.Helper()
+	for deadline := time.Now().Add(time.Minute); !so(); {
+		if time.Now().After(deadline) {
+			r.t.Fatalf("not so after a minute: %s", what)
+		}
 	}
 }
 

@@ -80,7 +80,7 @@ func (m *monitor) run(ctx context.Context) error {
 	if err := m.adopt(); err != nil {
 		return err
 	}
-	public, private := grpc.NewServer(append(tunnel.ServerOptions(), grpc.WaitForHandlers(true))...), grpc.NewServer()
+	public, private := grpc.NewServer(tunnel.ServerOptions()...), grpc.NewServer()
 	api.RegisterProcessorServer(public, &server{m: m})
 	reflection.Register(public)
 	api.RegisterVRegionsServer(private, &placing{m: m})

@@ -17,11 +17,10 @@ import (
 	"splitvm/remote/api"
 )
 
-// Alive is how often each end asks whether the other is there, and how long that
-// may take.
+// Keepalive (HTTP/2's PING) of both ends.
 const (
-	aliveEvery = 10 * time.Second
-	aliveTime  = 20 * time.Second
+	aliveEvery = 10 * time.Second // without traffic, until an end asks whether the other is there
+	aliveTime  = 20 * time.Second // for the answer
 )
 
 // ServerOptions are those of a gRPC server with tunnels.
@@ -29,11 +28,13 @@ func ServerOptions() []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: aliveEvery, Timeout: aliveTime}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: aliveEvery / 2}),
+		grpc.WaitForHandlers(true), // they have connections to close
 	}
 }
 
 // Conn is the client's end of a tunnel. It has no deadlines; close it instead. One
-// goroutine may read while another writes.
+// goroutine may read while another writes, and one must: a Write waits while 64 KiB or
+// more of what the vNode said are not read, even if the vNode has ended by then.
 type Conn struct {
 	stream  grpc.BidiStreamingClient[api.ConnectRequest, api.ConnectResponse]
 	cancel  context.CancelFunc

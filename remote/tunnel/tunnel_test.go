@@ -63,7 +63,7 @@ func serve(t *testing.T, vnode func(*net.UnixConn)) (address string, stop func()
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := grpc.NewServer(append(ServerOptions(), grpc.WaitForHandlers(true))...)
+	s := grpc.NewServer(ServerOptions()...)
 	api.RegisterProcessorServer(s, &monitor{path: path})
 	go s.Serve(tcp)
 	t.Cleanup(s.Stop)
