@@ -14,7 +14,7 @@ type Options struct {
 	Files    []File        // put into the machine's memory, so tens of megabytes at most
 	Disks    []Disk        // further disks
 	Scratch  int64         // size of /scratch, in bytes; 0 is 8 GiB. It takes up what is written to it
-	CPUs     int           // 0 is 2
+	CPUs     int           // 0 is 1; with more the emulated processor errs now and then (ARCHITECTURE.md, the rig's limit)
 	Memory   int64         // in bytes; 0 is 6 GiB
 	Cmdline  string        // added to the kernel's command line
 	Console  io.Writer     // gets the kernel's console; may be nil
@@ -47,7 +47,7 @@ func (o Options) withDefaults() (Options, error) {
 		}
 	}
 	setDefault(&o.Scratch, 8*gib)
-	setDefault(&o.CPUs, 2)
+	setDefault(&o.CPUs, 1)
 	setDefault(&o.Memory, 6*gib)
 	setDefault(&o.Boot, 5*time.Minute)
 	setDefault(&o.Hang, 5*time.Minute)

@@ -20,7 +20,7 @@ func machineFlags(more ...cli.Flag) []cli.Flag {
 	return append(more,
 		&cli.StringSliceFlag{Name: "file", Aliases: []string{"f"}, Usage: "put the file or folder `HOST:RIG` into the machine's memory"},
 		&cli.StringSliceFlag{Name: "disk", Aliases: []string{"d"}, Usage: "attach the raw image `HOST:SERIAL[:ro]` as /dev/rig/SERIAL"},
-		&cli.IntFlag{Name: "cpus", Value: 2, Usage: "the machine's CPUs"},
+		&cli.IntFlag{Name: "cpus", Value: 1, Usage: "the machine's CPUs; with more, the emulated processor errs now and then"},
 		&cli.IntFlag{Name: "mem", Value: 6, Usage: "the machine's memory in `GIB`"},
 		&cli.IntFlag{Name: "scratch", Value: 8, Usage: "size of the disk at /scratch in `GIB`"},
 		&cli.StringFlag{Name: "splitvm", Usage: "put the static program `FILE` into the machine as splitvm, or none; the default is to build it"},
