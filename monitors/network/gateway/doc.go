@@ -3,10 +3,6 @@
 // host's in their place (NAT without privileges), answers their name queries,
 // and lets the host's ports lead to guests.
 //
-// gVisor's stack is imported here and nowhere else. (gvisor-tap-vsock, which
-// wraps it for the same purpose, wants a release of it from 2024 and brings 60
-// more packages; the switch is ours in any case.)
-//
 // What leaves: TCP and UDP to any address that Config.Reachable lets through,
 // and ICMP echo as far as the kernel lets this process send it. What doesn't:
 // anything to the host's loopback, to link-local and multicast addresses, and

@@ -15,6 +15,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/checksum"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 
+	"splitvm/monitors/network/netstack"
 	"splitvm/remote/network"
 )
 
@@ -28,10 +29,10 @@ const (
 // header on.
 func (g *Gateway) takeEcho(frame []byte) bool {
 	ip := header.IPv4(frame[header.EthernetMinimumSize:])
-	if ip.TransportProtocol() != header.ICMPv4ProtocolNumber || addrOf(ip.DestinationAddress()) == g.cfg.Addr {
+	if ip.TransportProtocol() != header.ICMPv4ProtocolNumber || netstack.AddrOf(ip.DestinationAddress()) == g.cfg.Addr {
 		return false
 	}
-	to, ok := g.reachable(addrOf(ip.DestinationAddress()))
+	to, ok := g.reachable(netstack.AddrOf(ip.DestinationAddress()))
 	whole := int(ip.HeaderLength()) == header.IPv4MinimumSize && int(ip.TotalLength()) == len(ip) && ip.FragmentOffset() == 0 && !ip.More()
 	if !ok || !whole || len(ip) < header.IPv4MinimumSize+header.ICMPv4MinimumSize || header.ICMPv4(ip.Payload()).Type() != header.ICMPv4Echo {
 		return true // lost

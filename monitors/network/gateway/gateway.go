@@ -11,18 +11,14 @@ import (
 
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
-	"gvisor.dev/gvisor/pkg/tcpip/network/arp"
-	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
-	"gvisor.dev/gvisor/pkg/tcpip/transport/icmp"
-	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
-	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
 
+	"splitvm/monitors/network/netstack"
 	"splitvm/remote/network"
 )
 
 // nic is the one interface of the stack.
-const nic tcpip.NICID = 1
+const nic = netstack.NIC
 
 // DefaultMTU is what every virtual network has unless told otherwise.
 const DefaultMTU = 1500
@@ -51,7 +47,7 @@ type Gateway struct {
 	log   *slog.Logger
 	sw    *network.Switch
 	stack *stack.Stack
-	link  *link
+	link  *netstack.Link
 
 	ctx     context.Context // ends with Close
 	cancel  context.CancelFunc
@@ -75,12 +71,12 @@ func New(sw *network.Switch, cfg Config) (*Gateway, error) {
 		g.log = slog.Default()
 	}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
-	g.link = &link{send: sw.Send, mac: network.MACOf(cfg.Addr), mtu: uint32(cfg.MTU)}
+	g.link = netstack.NewLink(network.MACOf(cfg.Addr), cfg.MTU, sw.Send)
 	if err := g.makeStack(); err != nil {
 		g.cancel()
 		return nil, fmt.Errorf("make gateway %v: %w", cfg.Addr, err)
 	}
-	if err := sw.AddStation(g.link.mac, g); err != nil {
+	if err := sw.AddStation(g.link.MAC(), g); err != nil {
 		g.Close()
 		return nil, fmt.Errorf("make gateway %v: %w", cfg.Addr, err)
 	}
@@ -93,17 +89,28 @@ func New(sw *network.Switch, cfg Config) (*Gateway, error) {
 
 var _ network.Station = (*Gateway)(nil)
 
-// Deliver takes a frame from a guest; the switch's port has checked it.
+// Deliver takes a frame from a guest; the switch's port has checked it. The
+// stack, to which every address is its own, would answer ARP for other guests'.
 func (g *Gateway) Deliver(f []byte) {
-	if e := header.Ethernet(f[network.HeaderSize:]); e.Type() != header.IPv4ProtocolNumber || !g.takeEcho(e) {
-		g.link.deliver(f)
+	e := header.Ethernet(f[network.HeaderSize:])
+	switch e.Type() {
+	case header.ARPProtocolNumber:
+		a := header.ARP(e[header.EthernetMinimumSize:])
+		if netip.AddrFrom4([4]byte(a.ProtocolAddressTarget())) != g.cfg.Addr {
+			return
+		}
+	case header.IPv4ProtocolNumber:
+		if g.takeEcho(e) {
+			return
+		}
 	}
+	g.link.Deliver(f)
 }
 
 // makeStack makes a stack that takes packets to every address for its own, and
 // answers from any: each guest's peers live in it.
 func (g *Gateway) makeStack() (err error) {
-	if g.stack, err = newStack(g.link, g.cfg.Addr, g.cfg.Subnet.Bits()); err != nil {
+	if g.stack, err = netstack.New(g.link, g.cfg.Addr, g.cfg.Subnet.Bits()); err != nil {
 		return err
 	}
 	for _, set := range []func(tcpip.NICID, bool) tcpip.Error{g.stack.SetPromiscuousMode, g.stack.SetSpoofing} {
@@ -114,36 +121,6 @@ func (g *Gateway) makeStack() (err error) {
 	g.stack.SetRouteTable([]tcpip.Route{{Destination: header.IPv4EmptySubnet, NIC: nic}})
 	g.forwardTCP()
 	g.forwardUDP()
-	return nil
-}
-
-// newStack makes a stack with one interface.
-func newStack(l *link, addr netip.Addr, bits int) (*stack.Stack, error) {
-	s := stack.New(stack.Options{
-		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, arp.NewProtocol},
-		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4},
-	})
-	if err := s.CreateNIC(nic, l); err != nil {
-		return nil, fmt.Errorf("interface: %v", err)
-	}
-	own := tcpip.ProtocolAddress{Protocol: ipv4.ProtocolNumber, AddressWithPrefix: tcpip.AddressWithPrefix{
-		Address: addressOf(addr), PrefixLen: bits}}
-	if err := s.AddProtocolAddress(nic, own, stack.AddressProperties{}); err != nil {
-		return nil, fmt.Errorf("address %v: %v", addr, err)
-	}
-	return s, tuneTCP(s)
-}
-
-// tuneTCP gives connections the room that 64 KiB segments and a busy host need.
-func tuneTCP(s *stack.Stack) error {
-	sack, moderate := tcpip.TCPSACKEnabled(true), tcpip.TCPModerateReceiveBufferOption(true)
-	send := tcpip.TCPSendBufferSizeRangeOption{Min: 4 << 10, Default: 1 << 20, Max: 4 << 20}
-	receive := tcpip.TCPReceiveBufferSizeRangeOption{Min: 4 << 10, Default: 1 << 20, Max: 4 << 20}
-	for _, o := range []tcpip.SettableTransportProtocolOption{&sack, &moderate, &send, &receive} {
-		if err := s.SetTransportProtocolOption(tcp.ProtocolNumber, o); err != nil {
-			return fmt.Errorf("TCP option %T: %v", o, err)
-		}
-	}
 	return nil
 }
 
@@ -158,7 +135,7 @@ func (g *Gateway) MTU() int { return g.cfg.MTU }
 
 // Close takes the gateway off the network and ends all that goes through it.
 func (g *Gateway) Close() error {
-	g.sw.RemoveStation(g.link.mac)
+	g.sw.RemoveStation(g.link.MAC())
 	g.closing.Lock()
 	g.cancel()
 	g.closing.Unlock()
@@ -180,7 +157,3 @@ func (g *Gateway) reachable(a netip.Addr) (netip.Addr, bool) {
 	}
 	return a, true
 }
-
-func addressOf(a netip.Addr) tcpip.Address { return tcpip.AddrFrom4(a.As4()) }
-
-func addrOf(a tcpip.Address) netip.Addr { return netip.AddrFrom4(a.As4()) }

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -78,7 +77,7 @@ func TestTCPOutside(t *testing.T) {
 	sw, _ := newGateway(t, Config{HostLoopback: true})
 	for i, accept := range []network.Offload{network.Checksum | network.TSO4, network.Checksum, 0} {
 		g := plug(t, sw, byte(10+i), accept)
-		c, err := g.dial(netip.AddrPortFrom(addr, port))
+		c, err := g.Dial(netip.AddrPortFrom(addr, port))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -106,10 +105,30 @@ func TestRefusals(t *testing.T) {
 		netip.MustParseAddrPort("169.254.169.254:80"),
 		netip.AddrPortFrom(addr, closed),
 	} {
-		if c, err := g.dial(to); err == nil {
+		if c, err := g.Dial(to); err == nil {
 			c.Close()
 			t.Errorf("a connection to %v", to)
 		}
+	}
+}
+
+// TestBetweenGuests: guests reach each other past the gateway, which answers for
+// no address but its own.
+func TestBetweenGuests(t *testing.T) {
+	sw, _ := newGateway(t, Config{})
+	a, b := plug(t, sw, 10, network.Checksum|network.TSO4), plug(t, sw, 11, 0)
+	echoServer(t, b.Listen(80))
+	c, err := a.Dial(netip.AddrPortFrom(b.Addr, 80))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := noise(1<<20, 1)
+	if got, err := roundTrip(c, want); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("%d bytes of %d came back (%v)", len(got), len(want), err)
+	}
+	if c, err := a.DialFor(3*time.Second, netip.MustParseAddrPort("10.0.2.77:80")); err == nil {
+		c.Close()
+		t.Error("an address that is nobody's answers")
 	}
 }
 
@@ -131,7 +150,7 @@ func TestUDPOutside(t *testing.T) {
 	}()
 	addr, _ := hostAddr(t)
 	sw, _ := newGateway(t, Config{HostLoopback: true})
-	u := plug(t, sw, 10, 0).udp(netip.AddrPortFrom(addr, uint16(c.LocalAddr().(*net.UDPAddr).Port)))
+	u := plug(t, sw, 10, 0).UDP(netip.AddrPortFrom(addr, uint16(c.LocalAddr().(*net.UDPAddr).Port)))
 	for _, size := range []int{1, 1400, 9000} { // the last in fragments
 		want, got := noise(size, int64(size)), make([]byte, 1<<16)
 		if _, err := u.Write(want); err != nil {
@@ -146,8 +165,8 @@ func TestUDPOutside(t *testing.T) {
 func TestPublish(t *testing.T) {
 	sw, gw := newGateway(t, Config{})
 	g := plug(t, sw, 10, network.Checksum|network.TSO4)
-	echoServer(t, g.listen(80))
-	pub, err := gw.Publish(Publication{Protocol: "tcp", Host: netip.MustParseAddrPort("127.0.0.1:0"), Guest: netip.AddrPortFrom(g.addr, 80)})
+	echoServer(t, g.Listen(80))
+	pub, err := gw.Publish(Publication{Protocol: "tcp", Host: netip.MustParseAddrPort("127.0.0.1:0"), Guest: netip.AddrPortFrom(g.Addr, 80)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,8 +191,7 @@ func TestPublish(t *testing.T) {
 func TestPublishUDP(t *testing.T) {
 	sw, gw := newGateway(t, Config{})
 	g := plug(t, sw, 10, 0)
-	at := full(netip.AddrPortFrom(g.addr, 53))
-	server := listenUDP(t, g, at)
+	server := g.ListenUDP(53)
 	go func() {
 		buf := make([]byte, 2048)
 		for {
@@ -184,7 +202,7 @@ func TestPublishUDP(t *testing.T) {
 			server.WriteTo(bytes.ToUpper(buf[:n]), from)
 		}
 	}()
-	pub, err := gw.Publish(Publication{Protocol: "udp", Host: netip.MustParseAddrPort("127.0.0.1:0"), Guest: netip.AddrPortFrom(g.addr, 53)})
+	pub, err := gw.Publish(Publication{Protocol: "udp", Host: netip.MustParseAddrPort("127.0.0.1:0"), Guest: netip.AddrPortFrom(g.Addr, 53)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -211,16 +229,10 @@ func TestNames(t *testing.T) {
 	table.Set("web1", netip.MustParseAddr("10.0.2.10"))
 	sw, _ := newGateway(t, Config{Names: table})
 	g := plug(t, sw, 10, 0)
-	resolver := &net.Resolver{PreferGo: true, Dial: func(_ context.Context, network, _ string) (net.Conn, error) {
-		at := netip.AddrPortFrom(gwAddr, 53)
-		if network == "udp" {
-			return g.udp(at), nil
-		}
-		return g.dial(at)
-	}}
+	resolver := g.Resolver()
 	for _, name := range []string{"web1.", "WEB1.internal."} {
 		got, err := resolver.LookupNetIP(t.Context(), "ip4", name)
-		if err != nil || len(got) != 1 || got[0] != g.addr {
+		if err != nil || len(got) != 1 || got[0] != g.Addr {
 			t.Errorf("%s is %v (%v)", name, got, err)
 		}
 	}
@@ -231,7 +243,7 @@ func TestNames(t *testing.T) {
 	if _, err := resolver.LookupHost(t.Context(), "web2.internal."); !errors.As(err, &dns) || !dns.IsNotFound {
 		t.Errorf("a name that is not there: %v", err)
 	}
-	c, err := g.dial(netip.AddrPortFrom(gwAddr, 53))
+	c, err := g.Dial(netip.AddrPortFrom(gwAddr, 53))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -256,12 +268,12 @@ func TestClose(t *testing.T) {
 	addr, _ := hostAddr(t)
 	sw, gw := newGateway(t, Config{HostLoopback: true})
 	g := plug(t, sw, 10, 0)
-	echoServer(t, g.listen(80))
-	pub, err := gw.Publish(Publication{Protocol: "tcp", Host: netip.MustParseAddrPort("127.0.0.1:0"), Guest: netip.AddrPortFrom(g.addr, 80)})
+	echoServer(t, g.Listen(80))
+	pub, err := gw.Publish(Publication{Protocol: "tcp", Host: netip.MustParseAddrPort("127.0.0.1:0"), Guest: netip.AddrPortFrom(g.Addr, 80)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := g.dial(netip.AddrPortFrom(addr, port))
+	out, err := g.Dial(netip.AddrPortFrom(addr, port))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -277,7 +289,7 @@ func TestClose(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	g.udp(netip.AddrPortFrom(addr, port)).Write([]byte("x"))
+	g.UDP(netip.AddrPortFrom(addr, port)).Write([]byte("x"))
 	gw.Close()
 	if _, err := in.Read(make([]byte, 1)); err == nil {
 		t.Error("a published connection outlives the gateway")

@@ -1,21 +1,15 @@
 package gateway
 
 import (
-	"context"
 	"net"
 	"net/netip"
 	"os"
 	"testing"
-	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
 	"golang.org/x/sys/unix"
-	"gvisor.dev/gvisor/pkg/tcpip"
-	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
-	"gvisor.dev/gvisor/pkg/tcpip/header"
-	gipv4 "gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
-	"gvisor.dev/gvisor/pkg/tcpip/stack"
 
+	"splitvm/monitors/network/guesttest"
 	"splitvm/monitors/network/names"
 	"splitvm/remote/network"
 )
@@ -25,7 +19,7 @@ var (
 	gwAddr = netip.MustParseAddr("10.0.2.1")
 )
 
-const patience = time.Minute
+const patience = guesttest.Patience
 
 // newGateway makes a network with a gateway, and names of its own.
 func newGateway(t testing.TB, cfg Config) (*network.Switch, *Gateway) {
@@ -43,15 +37,8 @@ func newGateway(t testing.TB, cfg Config) (*network.Switch, *Gateway) {
 	return sw, g
 }
 
-// guest is a network stack at the far end of a port's socket, where a virtual
-// machine's device would be.
-type guest struct {
-	t     testing.TB
-	addr  netip.Addr
-	stack *stack.Stack
-}
-
-func plug(t testing.TB, sw *network.Switch, last byte, accept network.Offload) *guest {
+// plug joins a guest to the switch.
+func plug(t testing.TB, sw *network.Switch, last byte, accept network.Offload) *guesttest.Guest {
 	t.Helper()
 	addr := netip.AddrFrom4([4]byte{10, 0, 2, last})
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
@@ -63,59 +50,8 @@ func plug(t testing.TB, sw *network.Switch, last byte, accept network.Offload) *
 		t.Fatal(err)
 	}
 	port.Accept(accept)
-	far := os.NewFile(uintptr(fds[0]), "guest")
-	l := &link{send: func(f []byte) { far.Write(f) }, mac: port.MAC(), mtu: DefaultMTU}
-	s, err := newStack(l, addr, subnet.Bits())
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.SetRouteTable([]tcpip.Route{{Destination: header.IPv4EmptySubnet, Gateway: addressOf(gwAddr), NIC: nic}})
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		buf := make([]byte, network.MaxFrame)
-		for {
-			n, err := far.Read(buf)
-			if n == 0 || err != nil {
-				return
-			}
-			l.deliver(buf[:n])
-		}
-	}()
-	t.Cleanup(func() { port.Close(); far.Close(); <-done; s.Close(); s.Wait() })
-	return &guest{t, addr, s}
-}
-
-func full(a netip.AddrPort) tcpip.FullAddress {
-	return tcpip.FullAddress{NIC: nic, Addr: addressOf(a.Addr()), Port: a.Port()}
-}
-
-func (g *guest) dial(to netip.AddrPort) (*gonet.TCPConn, error) {
-	ctx, cancel := context.WithTimeout(g.t.Context(), patience)
-	defer cancel()
-	return gonet.DialContextTCP(ctx, g.stack, full(to), gipv4.ProtocolNumber)
-}
-
-func (g *guest) listen(port uint16) *gonet.TCPListener {
-	g.t.Helper()
-	l, err := gonet.ListenTCP(g.stack, full(netip.AddrPortFrom(g.addr, port)), gipv4.ProtocolNumber)
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	g.t.Cleanup(func() { l.Close() })
-	return l
-}
-
-func (g *guest) udp(to netip.AddrPort) *gonet.UDPConn {
-	g.t.Helper()
-	at := full(to)
-	c, err := gonet.DialUDP(g.stack, nil, &at, gipv4.ProtocolNumber)
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	c.SetDeadline(time.Now().Add(patience))
-	g.t.Cleanup(func() { c.Close() })
-	return c
+	t.Cleanup(func() { port.Close() })
+	return guesttest.New(t, os.NewFile(uintptr(fds[0]), "guest"), netip.PrefixFrom(addr, subnet.Bits()), gwAddr)
 }
 
 // hostAddr is an address of this host's that is not its loopback, as seen by
@@ -132,16 +68,6 @@ func hostAddr(t testing.TB) (netip.Addr, bool) {
 		}
 	}
 	return gwAddr, false
-}
-
-func listenUDP(t testing.TB, g *guest, at tcpip.FullAddress) *gonet.UDPConn {
-	t.Helper()
-	c, err := gonet.DialUDP(g.stack, &at, nil, gipv4.ProtocolNumber)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close() })
-	return c
 }
 
 // question is a query for a name's address.

@@ -14,6 +14,7 @@ import (
 	gipv4 "gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
 
 	"splitvm/monitors/network/names"
+	"splitvm/monitors/network/netstack"
 )
 
 // Names answers queries for the names of the network itself.
@@ -28,7 +29,7 @@ const (
 
 // serveNames answers DNS queries at the gateway's address.
 func (g *Gateway) serveNames() error {
-	at := tcpip.FullAddress{NIC: nic, Addr: addressOf(g.cfg.Addr), Port: dnsPort}
+	at := tcpip.FullAddress{NIC: nic, Addr: netstack.AddressOf(g.cfg.Addr), Port: dnsPort}
 	udp, err := gonet.DialUDP(g.stack, &at, nil, gipv4.ProtocolNumber)
 	if err != nil {
 		return fmt.Errorf("name server: %w", err)

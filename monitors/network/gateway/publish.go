@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"splitvm/monitors/network/netstack"
+
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
 	gipv4 "gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
@@ -159,8 +161,8 @@ func (u *udpPublisher) peer(from netip.AddrPort) *gonet.UDPConn {
 	if len(u.peers) >= maxUDP || !g.begin() {
 		return nil
 	}
-	to := tcpip.FullAddress{NIC: nic, Addr: addressOf(u.pub.Guest.Addr()), Port: u.pub.Guest.Port()}
-	in, err := gonet.DialUDP(g.stack, &tcpip.FullAddress{NIC: nic, Addr: addressOf(g.cfg.Addr)}, &to, gipv4.ProtocolNumber)
+	to := tcpip.FullAddress{NIC: nic, Addr: netstack.AddressOf(u.pub.Guest.Addr()), Port: u.pub.Guest.Port()}
+	in, err := gonet.DialUDP(g.stack, &tcpip.FullAddress{NIC: nic, Addr: netstack.AddressOf(g.cfg.Addr)}, &to, gipv4.ProtocolNumber)
 	if err != nil {
 		g.flows.Done()
 		return nil

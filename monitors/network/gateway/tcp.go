@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"time"
 
+	"splitvm/monitors/network/netstack"
+
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
@@ -51,7 +53,7 @@ func (g *Gateway) begin() bool {
 // are, and refused when we are.
 func (g *Gateway) openTCP(r *tcp.ForwarderRequest) {
 	id := r.ID()
-	to, ok := g.reachable(addrOf(id.LocalAddress))
+	to, ok := g.reachable(netstack.AddrOf(id.LocalAddress))
 	if !ok {
 		r.Complete(true)
 		return
@@ -77,7 +79,7 @@ func (g *Gateway) openTCP(r *tcp.ForwarderRequest) {
 func (g *Gateway) dialGuest(ctx context.Context, to netip.AddrPort) (*gonet.TCPConn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTime)
 	defer cancel()
-	c, err := gonet.DialContextTCP(ctx, g.stack, tcpip.FullAddress{NIC: nic, Addr: addressOf(to.Addr()), Port: to.Port()}, ipv4.ProtocolNumber)
+	c, err := gonet.DialContextTCP(ctx, g.stack, tcpip.FullAddress{NIC: nic, Addr: netstack.AddressOf(to.Addr()), Port: to.Port()}, ipv4.ProtocolNumber)
 	if err != nil {
 		return nil, fmt.Errorf("connect to guest %v: %w", to, err)
 	}

@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"splitvm/monitors/network/netstack"
+
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
 	"gvisor.dev/gvisor/pkg/waiter"
@@ -24,7 +26,7 @@ const (
 func (g *Gateway) forwardUDP() {
 	f := udp.NewForwarder(g.stack, func(r *udp.ForwarderRequest) bool {
 		id := r.ID()
-		to, ok := g.reachable(addrOf(id.LocalAddress))
+		to, ok := g.reachable(netstack.AddrOf(id.LocalAddress))
 		if !ok || g.udpFlows.Load() >= maxUDP || !g.begin() {
 			return false // ICMP port unreachable
 		}

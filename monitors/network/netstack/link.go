@@ -1,4 +1,4 @@
-package gateway
+package netstack
 
 import (
 	"encoding/binary"
@@ -16,9 +16,9 @@ import (
 // maxSegment is what the stack may give us of a TCP stream in one piece.
 const maxSegment = 65535 - header.IPv4MaximumHeaderSize
 
-// link is a stack's interface: frames go out by send, with segmentation and
+// Link is a stack's interface: frames go out by send, with segmentation and
 // checksums left to whom they are for.
-type link struct {
+type Link struct {
 	send func(frame []byte)
 	mac  network.MAC
 	mtu  uint32
@@ -28,29 +28,38 @@ type link struct {
 }
 
 var (
-	_ stack.LinkEndpoint = (*link)(nil)
-	_ stack.GSOEndpoint  = (*link)(nil)
+	_ stack.LinkEndpoint = (*Link)(nil)
+	_ stack.GSOEndpoint  = (*Link)(nil)
 )
 
-func (l *link) MTU() uint32                                  { return l.mtu }
-func (l *link) SetMTU(uint32)                                {}
-func (l *link) MaxHeaderLength() uint16                      { return header.EthernetMinimumSize }
-func (l *link) LinkAddress() tcpip.LinkAddress               { return tcpip.LinkAddress(l.mac[:]) }
-func (l *link) SetLinkAddress(tcpip.LinkAddress)             {}
-func (l *link) IsAttached() bool                             { return l.dispatcher.Load() != nil }
-func (l *link) Wait()                                        {}
-func (l *link) ARPHardwareType() header.ARPHardwareType      { return header.ARPHardwareEther }
-func (l *link) Close()                                       {}
-func (l *link) SetOnCloseAction(func())                      {}
-func (l *link) GSOMaxSize() uint32                           { return maxSegment }
-func (l *link) SupportedGSO() stack.SupportedGSO             { return stack.HostGSOSupported }
-func (l *link) Capabilities() stack.LinkEndpointCapabilities { return linkCapabilities }
+// NewLink makes an interface whose frames send takes; they are the link's again when
+// it returns.
+func NewLink(mac network.MAC, mtu int, send func(frame []byte)) *Link {
+	return &Link{send: send, mac: mac, mtu: uint32(mtu)}
+}
+
+// MAC is the interface's address.
+func (l *Link) MAC() network.MAC { return l.mac }
+
+func (l *Link) MTU() uint32                                  { return l.mtu }
+func (l *Link) SetMTU(uint32)                                {}
+func (l *Link) MaxHeaderLength() uint16                      { return header.EthernetMinimumSize }
+func (l *Link) LinkAddress() tcpip.LinkAddress               { return tcpip.LinkAddress(l.mac[:]) }
+func (l *Link) SetLinkAddress(tcpip.LinkAddress)             {}
+func (l *Link) IsAttached() bool                             { return l.dispatcher.Load() != nil }
+func (l *Link) Wait()                                        {}
+func (l *Link) ARPHardwareType() header.ARPHardwareType      { return header.ARPHardwareEther }
+func (l *Link) Close()                                       {}
+func (l *Link) SetOnCloseAction(func())                      {}
+func (l *Link) GSOMaxSize() uint32                           { return maxSegment }
+func (l *Link) SupportedGSO() stack.SupportedGSO             { return stack.HostGSOSupported }
+func (l *Link) Capabilities() stack.LinkEndpointCapabilities { return linkCapabilities }
 
 // Checksums of what guests send are not looked at: there is no wire that could
 // have changed a bit.
 const linkCapabilities = stack.CapabilityResolutionRequired | stack.CapabilityRXChecksumOffload
 
-func (l *link) Attach(d stack.NetworkDispatcher) {
+func (l *Link) Attach(d stack.NetworkDispatcher) {
 	if d == nil {
 		l.dispatcher.Store(nil)
 		return
@@ -58,18 +67,18 @@ func (l *link) Attach(d stack.NetworkDispatcher) {
 	l.dispatcher.Store(&d)
 }
 
-func (l *link) AddHeader(pkt *stack.PacketBuffer) {
+func (l *Link) AddHeader(pkt *stack.PacketBuffer) {
 	header.Ethernet(pkt.LinkHeader().Push(header.EthernetMinimumSize)).Encode(&header.EthernetFields{
 		SrcAddr: l.LinkAddress(), DstAddr: pkt.EgressRoute.RemoteLinkAddress, Type: pkt.NetworkProtocolNumber})
 }
 
-func (l *link) ParseHeader(pkt *stack.PacketBuffer) bool {
+func (l *Link) ParseHeader(pkt *stack.PacketBuffer) bool {
 	_, ok := pkt.LinkHeader().Consume(header.EthernetMinimumSize)
 	return ok
 }
 
 // WritePackets sends packets of the stack's.
-func (l *link) WritePackets(list stack.PacketBufferList) (int, tcpip.Error) {
+func (l *Link) WritePackets(list stack.PacketBufferList) (int, tcpip.Error) {
 	buf, _ := l.frames.Get().(*[]byte)
 	if buf == nil {
 		b := make([]byte, 0, network.MaxFrame)
@@ -105,8 +114,8 @@ func leaveUndone(f []byte, pkt *stack.PacketBuffer) {
 	}
 }
 
-// deliver gives the stack a frame that has been checked.
-func (l *link) deliver(f []byte) {
+// Deliver gives the stack a frame that has been checked.
+func (l *Link) Deliver(f []byte) {
 	d := l.dispatcher.Load()
 	if d == nil {
 		return
