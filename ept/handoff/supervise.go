@@ -71,8 +71,11 @@ func socketPair() (*net.UnixConn, *os.File, error) {
 type Keeper struct {
 	guest *Guest
 	start Starter
+	life  context.Context // until Close
 	stop  context.CancelFunc
 	done  chan struct{}
+
+	background background
 
 	mu       sync.Mutex
 	session  *Session      // guarded by mu
@@ -93,9 +96,8 @@ func (g *Guest) Supervise(ctx context.Context, start Starter) (*Keeper, error) {
 	if err != nil {
 		return nil, err
 	}
-	run, stop := context.WithCancel(context.Background())
-	k.stop = stop
-	go k.run(run, release)
+	k.life, k.stop = context.WithCancel(context.Background())
+	go k.run(k.life, release)
 	return k, nil
 }
 
@@ -204,6 +206,7 @@ func (k *Keeper) Err() error {
 func (k *Keeper) Close() error {
 	k.stop()
 	<-k.done
+	k.background.wg.Wait()
 	return nil
 }
 
