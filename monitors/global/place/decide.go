@@ -23,7 +23,7 @@ func (p *Pool) Place(r Request) (Decision, error) {
 	shared := len(chosen) < r.Replicas
 	if shared {
 		for _, m := range passed {
-			if len(chosen) < r.Replicas && m.fits(r.Need) && (r.Only == nil || r.Only[m.ID]) {
+			if len(chosen) < r.Replicas && m.fits(r.Need) && !r.excludes(m.ID) {
 				chosen = append(chosen, m)
 			}
 		}
@@ -53,7 +53,7 @@ func (p *Pool) choose(r Request) (chosen, passed []*member, no refused) {
 	for len(chosen) < r.Replicas && p.order.Len() > 0 {
 		m := heap.Pop(&p.order).(*member)
 		switch {
-		case r.Only != nil && !r.Only[m.ID]:
+		case r.excludes(m.ID):
 			no.excluded++
 		case !m.fits(r.Need):
 			no.full++

@@ -16,7 +16,10 @@
 // A Pool is not safe for concurrent use.
 package place
 
-import "errors"
+import (
+	"errors"
+	"slices"
+)
 
 // ID names a member.
 type ID uint64
@@ -46,6 +49,11 @@ type Request struct {
 	Need     Amount
 	Replicas int
 	Only     map[ID]bool // nil: all members
+	Not      []ID        // members that are not to be chosen
+}
+
+func (r *Request) excludes(id ID) bool {
+	return r.Only != nil && !r.Only[id] || slices.Contains(r.Not, id)
 }
 
 // Decision is where the work goes, and why.
