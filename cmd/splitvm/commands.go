@@ -36,6 +36,6 @@ func monitorCommand() *cli.Command {
 	return &cli.Command{
 		Name:     "monitor",
 		Usage:    "be a monitor of the rack, or list them",
-		Commands: []*cli.Command{monitorGlobalCommand(), monitorProcessorCommand(), monitorMemoryCommand(), monitorStorageCommand(), monitorNetworkCommand(), monitorLsCommand()},
+		Commands: []*cli.Command{monitorGlobalCommand(), monitorProcessorCommand(), monitorMemoryCommand(), monitorStorageCommand(), monitorNetworkCommand(), monitorLsCommand(), monitorDrainCommand()},
 	}
 }

@@ -9,12 +9,14 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sys/unix"
 
 	"splitvm/ept"
+	"splitvm/ept/handoff"
 	"splitvm/remote"
 )
 
@@ -68,6 +70,10 @@ func (n *vnode) openControl(context.Context) error {
 	})
 	mux.HandleFunc("POST /excache", func(w http.ResponseWriter, r *http.Request) {
 		answer(w, struct{}{}, n.resize(r.Context(), r.FormValue("size")))
+	})
+	mux.HandleFunc("POST /vregion/move", func(w http.ResponseWriter, r *http.Request) {
+		s, err := n.moveVRegion(r.Context(), r.FormValue("index"), r.FormValue("epoch"), r.FormValue("to"))
+		answer(w, s, err)
 	})
 	if n.io != nil { // a bare guest has no consoles and no agent
 		mux.HandleFunc("POST /agent", n.serveAgent)
@@ -176,6 +182,22 @@ func (n *vnode) stats(ctx context.Context, started time.Time) (*vnodeStats, erro
 	s.ExCache = &excacheStats{e, e.BytesRead(), e.BytesWritten(), e.PrefetchAccuracy()}
 	s.Pagers = n.far.keeper.Restarts()
 	return s, nil
+}
+
+// moveVRegion begins to move a vRegion, or tells how far that has got.
+func (n *vnode) moveVRegion(ctx context.Context, index, epoch, to string) (handoff.MoveStatus, error) {
+	if n.far == nil {
+		return handoff.MoveStatus{}, errors.New("this vNode's memory is local: it has no vRegions")
+	}
+	i, err := strconv.ParseUint(index, 10, 32)
+	if err != nil {
+		return handoff.MoveStatus{}, fmt.Errorf("index of the vRegion: %w", err)
+	}
+	e, err := strconv.ParseUint(epoch, 10, 64)
+	if err != nil {
+		return handoff.MoveStatus{}, fmt.Errorf("epoch of the vRegion: %w", err)
+	}
+	return n.far.keeper.KeepMoving(ctx, handoff.Move{Index: uint32(i), Epoch: remote.Epoch(e), To: to})
 }
 
 func (n *vnode) resize(ctx context.Context, size string) error {

@@ -101,8 +101,17 @@ func (g *running) memory(name string, bytes uint64) uint64 {
 	return g.register(api.Role_ROLE_MEMORY, name, &api.Resources{MemoryBytes: bytes})
 }
 
+// beat sends a heartbeat of a monitor that holds vRegions in their first epoch.
 func (g *running) beat(id uint64, held ...uint64) (*api.HeartbeatResponse, error) {
-	return api.NewMembersClient(g.conn).Heartbeat(g.t.Context(), &api.HeartbeatRequest{Id: id, Instance: 1, Vregions: held})
+	return g.beatAt(id, 1, held...)
+}
+
+func (g *running) beatAt(id, epoch uint64, held ...uint64) (*api.HeartbeatResponse, error) {
+	r := &api.HeartbeatRequest{Id: id, Instance: 1, Vregions: held}
+	for range held {
+		r.Epochs = append(r.Epochs, epoch)
+	}
+	return api.NewMembersClient(g.conn).Heartbeat(g.t.Context(), r)
 }
 
 // launched is a vNode that its processor runs, in whose place the test reports.
@@ -184,7 +193,7 @@ func TestVRegions(t *testing.T) {
 			t.Errorf("id %#x was given before", r.Id)
 		}
 	}
-	mine := first.Vregions[0].Id
+	mine := ownedBy(t, first.Vregions, a).Id
 	if r, err := g.beat(a, mine, 12345); err != nil || len(r.Forget) != 0 {
 		t.Errorf("while it runs: %v, %v", r, err)
 	}
@@ -254,4 +263,14 @@ func TestSpecIsChecked(t *testing.T) {
 			t.Errorf("accepted: %v", s)
 		}
 	}
+}
+
+// ownedBy returns the first vRegion of an owner.
+func ownedBy(t *testing.T, list []*api.VRegion, owner uint64) *api.VRegion {
+	t.Helper()
+	i := slices.IndexFunc(list, func(r *api.VRegion) bool { return r.Owners[0] == owner })
+	if i < 0 {
+		t.Fatalf("member %d owns none of %v", owner, list)
+	}
+	return list[i]
 }

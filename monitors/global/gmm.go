@@ -68,7 +68,7 @@ func (l *leader) placeVRegion(c *change, v *api.VNode, index uint32, in *api.Pla
 		r.Owners = append(r.Owners, uint64(m))
 	}
 	l.vregions[v.Id] = append(l.vregions[v.Id], r)
-	l.known[r.Id] = true
+	l.known[r.Id] = r
 	c.put(idKey(keyRegion, r.Id), r)
 	l.log.Debug("vregion.placed", "vID", v.Id, "vRegion", r.Id, "index", index, "owners", r.Owners, "why", r.Why)
 	return r, nil
@@ -94,7 +94,12 @@ func (l *leader) release(r *api.VRegion) {
 	for _, o := range r.Owners {
 		l.pools[api.Role_ROLE_MEMORY].Release(place.ID(o), place.Amount{r.Bytes})
 	}
+	if r.Target != 0 {
+		l.pools[api.Role_ROLE_MEMORY].Release(place.ID(r.Target), place.Amount{r.Bytes})
+	}
 	delete(l.known, r.Id)
+	delete(l.moves.wanted, r.Id)
+	delete(l.moves.late, r.Id)
 }
 
 // freeVRegions gives a vNode's memory back: owners learn it with their next

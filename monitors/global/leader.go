@@ -27,7 +27,8 @@ type leader struct {
 	vnodes   map[uint64]*api.VNode     // by vID
 	names    map[string]uint64         // vIDs
 	vregions map[uint64][]*api.VRegion // by vID
-	known    map[uint64]bool           // vRegions that have an owner
+	known    map[uint64]*api.VRegion   // vRegions that have an owner, by id
+	moves    moves
 	volumes  map[string]*api.VolumePlace
 	changing map[string]bool        // volumes that are being made, changed or removed
 	homes    map[uint64]*api.Member // storage monitors, also those that are away
@@ -40,11 +41,12 @@ func newLeader(ctx context.Context, cfg *Config, s *store) *leader {
 	l := &leader{
 		cfg: cfg, log: cfg.Log, store: s,
 		members: map[uint64]*member{}, vnodes: map[uint64]*api.VNode{}, names: map[string]uint64{},
-		vregions: map[uint64][]*api.VRegion{}, known: map[uint64]bool{}, volumes: map[string]*api.VolumePlace{},
+		vregions: map[uint64][]*api.VRegion{}, known: map[uint64]*api.VRegion{}, volumes: map[string]*api.VolumePlace{},
 		changing: map[string]bool{}, homes: map[uint64]*api.Member{}, counts: map[string]uint64{},
 	}
 	l.ctx, l.fail = context.WithCancelCause(ctx)
 	l.events.init()
+	l.moves.init()
 	l.pools = map[api.Role]*place.Pool{
 		api.Role_ROLE_PROCESSOR: place.NewPool(place.Config{Policy: cfg.Policy, Overcommit: place.Factor{1, cfg.VCPUOvercommit}}),
 		api.Role_ROLE_MEMORY:    place.NewPool(place.Config{Policy: cfg.Policy, Overcommit: place.Factor{cfg.MemoryOvercommit}}),

@@ -64,7 +64,10 @@ func (l *leader) take(key string, value []byte, lease clientv3.LeaseID) (err err
 		r := new(api.VRegion)
 		err = proto.Unmarshal(value, r)
 		l.vregions[r.Vnode] = append(l.vregions[r.Vnode], r)
-		l.known[r.Id] = true
+		l.known[r.Id] = r
+		if r.Target != 0 {
+			l.moves.wanted[r.Id] = r
+		}
 	case keyVolume:
 		v := new(api.VolumePlace)
 		err = proto.Unmarshal(value, v)
@@ -96,6 +99,9 @@ func (l *leader) promiseAll() {
 		for _, r := range list {
 			for _, o := range r.Owners {
 				l.pools[api.Role_ROLE_MEMORY].Promise(place.ID(o), place.Amount{r.Bytes})
+			}
+			if r.Target != 0 {
+				l.pools[api.Role_ROLE_MEMORY].Promise(place.ID(r.Target), place.Amount{r.Bytes})
 			}
 		}
 	}

@@ -21,6 +21,11 @@ import (
 type member struct {
 	*api.Member
 	lease clientv3.LeaseID
+
+	// Of a memory monitor's last heartbeat:
+	reported bool
+	held     int // vRegions
+	foreign  int // those that are of no vNode of this rack
 }
 
 func (m *member) about() about { return about{member: m.Id, subject: m.Name} }
@@ -97,18 +102,43 @@ func (l *leader) heartbeat(ctx context.Context, in *api.HeartbeatRequest) (*api.
 	if in.Used != nil {
 		m.Used = in.Used
 	}
-	answer := &api.HeartbeatResponse{State: m.State}
-	for _, id := range in.Vregions {
-		if id>>countBits == l.rack && !l.known[id] {
-			answer.Forget = append(answer.Forget, id)
-		}
+	answer := &api.HeartbeatResponse{}
+	l.takeReport(m, in, answer)
+	if err := l.drained(m); err != nil {
+		l.mu.Unlock()
+		return nil, err
 	}
+	answer.State = m.State
 	lease := m.lease
 	l.mu.Unlock()
 	if _, err := l.store.client.KeepAliveOnce(ctx, lease); err != nil {
 		return nil, status.Errorf(codes.Unavailable, "renew the lease of member %d: %v", in.Id, err)
 	}
 	return answer, nil
+}
+
+// takeReport notes what a memory monitor holds, and says which of that it does not
+// own any more. Epochs tell a copy that was left from one that came back, or that is coming.
+func (l *leader) takeReport(m *member, in *api.HeartbeatRequest, answer *api.HeartbeatResponse) {
+	m.reported, m.held, m.foreign = true, len(in.Vregions), 0
+	for i, id := range in.Vregions {
+		if id>>countBits != l.rack {
+			m.foreign++
+			continue
+		}
+		epoch := uint64(0)
+		if i < len(in.Epochs) {
+			epoch = in.Epochs[i]
+		}
+		r := l.known[id]
+		switch {
+		case r != nil && slices.Contains(r.Owners, m.Id) && epoch >= r.Epoch:
+		case r != nil && r.Target == m.Id && epoch == r.TargetEpoch:
+		default:
+			answer.Forget = append(answer.Forget, id)
+			answer.ForgetEpochs = append(answer.ForgetEpochs, epoch)
+		}
+	}
 }
 
 // leave implements api.MembersServer.

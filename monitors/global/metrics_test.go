@@ -46,7 +46,7 @@ func sample(t *testing.T) *leader {
 	l.members[2] = &member{Member: &api.Member{Id: 2, Role: api.Role_ROLE_PROCESSOR}}
 	l.vnodes[1] = &api.VNode{Id: 1, State: api.VNodeState_VNODE_STATE_RUNNING}
 	l.vregions[1] = []*api.VRegion{{Id: 9, Vnode: 1, Bytes: 1 << 30, Owners: []uint64{1}}}
-	l.known[9] = true
+	l.known[9] = l.vregions[1][0]
 	l.counts["event"] = 3
 	return l
 }

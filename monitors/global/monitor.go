@@ -104,6 +104,7 @@ func (m *monitor) term(ctx context.Context) error {
 	}
 	l.wg.Go(func() { l.watchLeases(rev) })
 	l.wg.Go(l.resume)
+	l.wg.Go(l.relocations)
 	m.leader.Store(l)
 	defer m.leader.Store(nil)
 	m.cfg.Log.Info("leads", "name", m.cfg.Name)

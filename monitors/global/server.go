@@ -67,6 +67,14 @@ func (s *server) Leave(_ context.Context, r *api.LeaveRequest) (*api.LeaveRespon
 	return led(s, func(l *leader) (*api.LeaveResponse, error) { return l.leave(r) })
 }
 
+func (s *server) Drain(_ context.Context, r *api.DrainRequest) (*api.DrainStatus, error) {
+	return led(s, func(l *leader) (*api.DrainStatus, error) { return l.drain(r) })
+}
+
+func (s *server) GetDrain(_ context.Context, r *api.DrainRef) (*api.DrainStatus, error) {
+	return led(s, func(l *leader) (*api.DrainStatus, error) { return l.getDrain(r.Member) })
+}
+
 func (s *server) ListMembers(_ context.Context, r *api.ListMembersRequest) (*api.ListMembersResponse, error) {
 	return led(s, func(l *leader) (*api.ListMembersResponse, error) { return l.listMembers(r.Role), nil })
 }

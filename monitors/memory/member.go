@@ -27,7 +27,7 @@ func (m *monitor) join(ctx context.Context, listeners []net.Listener) error {
 	for _, l := range listeners {
 		self.Data = append(self.Data, address(l.Addr()))
 	}
-	member := &rack.Member{Global: m.cfg.Rack.Global, Self: self, Report: m.report, Forget: m.forget, Log: m.cfg.Log}
+	member := &rack.Member{Global: m.cfg.Rack.Global, Self: self, Report: m.report, Forget: m.forget, State: m.state, Log: m.cfg.Log}
 	return member.Keep(ctx)
 }
 
@@ -41,23 +41,33 @@ func address(a net.Addr) string {
 }
 
 // report is what the rack is told with each heartbeat.
-func (m *monitor) report() (*api.Resources, []remote.VRegionID) {
-	held := m.store.IDs()
+func (m *monitor) report() (*api.Resources, []remote.Owned) {
+	held := m.store.Owned()
 	return &api.Resources{MemoryBytes: uint64(m.store.Held()) * remote.LineSize, Vregions: uint64(len(held))}, held
 }
 
-// forget deletes vRegions that belong to no vNode any more.
-func (m *monitor) forget(ids []remote.VRegionID) {
-	ctx := context.Background() // the store is in this process
-	for _, id := range ids {
-		s, err := m.store.Stat(ctx, id)
-		if err == nil {
-			err = m.store.Delete(ctx, remote.Owned{VRegion: id, Epoch: s.Epoch})
+// forget deletes vRegions that this monitor does not own any more. One that has a
+// newer epoch by now has come back.
+func (m *monitor) forget(list []remote.Owned) {
+	for _, at := range list {
+		err := m.store.Delete(context.Background(), at) // the store is in this process
+		switch {
+		case err == nil:
+			m.cfg.Log.Info("forgot a vRegion", "vRegion", at.String())
+		case !errors.Is(err, remote.NoVRegion) && !errors.Is(err, remote.StaleEpoch):
+			m.cfg.Log.Error("forget a vRegion", "vRegion", at.String(), "err", err)
 		}
-		if err != nil && !errors.Is(err, remote.NoVRegion) {
-			m.cfg.Log.Error("forget a vRegion", "vRegion", id.String(), "err", err)
-			continue
-		}
-		m.cfg.Log.Info("forgot a vRegion", "vRegion", id.String())
+	}
+}
+
+// state tells the monitor's log what the rack has decided.
+func (m *monitor) state(s api.MemberState) {
+	switch s {
+	case api.MemberState_MEMBER_STATE_DRAINING:
+		m.cfg.Log.Info("draining: what is held here moves to other memory monitors", "lines_held", m.store.Held())
+	case api.MemberState_MEMBER_STATE_DRAINED:
+		m.cfg.Log.Info("drained: nothing is held here any more, and this monitor may be stopped")
+	default:
+		m.cfg.Log.Info("takes vRegions", "state", s.String())
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -145,7 +144,14 @@ func (s *Store) Stat(_ context.Context, id remote.VRegionID) (remote.VRegionStat
 	return remote.VRegionStat{VRegion: id, Epoch: v.epoch, Lines: v.lines, Held: v.held}, nil
 }
 
-// IDs lists the vRegions that the store owns.
-func (s *Store) IDs() []remote.VRegionID {
-	return slices.Collect(maps.Keys(*s.vregions.Load()))
+// Owned lists the vRegions that the store owns.
+func (s *Store) Owned() []remote.Owned {
+	all := *s.vregions.Load()
+	list := make([]remote.Owned, 0, len(all))
+	for id, v := range all {
+		v.mu.Lock()
+		list = append(list, remote.Owned{VRegion: id, Epoch: v.epoch})
+		v.mu.Unlock()
+	}
+	return list
 }

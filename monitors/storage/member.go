@@ -46,7 +46,7 @@ func join(ctx context.Context, cfg Config, addrs []net.Addr) error {
 		}
 		self.Data = append(self.Data, at)
 	}
-	member := &rack.Member{Global: cfg.Rack.Global, Self: self, Log: cfg.Log, Report: func() (*api.Resources, []remote.VRegionID) {
+	member := &rack.Member{Global: cfg.Rack.Global, Self: self, Log: cfg.Log, Report: func() (*api.Resources, []remote.Owned) {
 		var now unix.Statfs_t
 		if unix.Statfs(cfg.Data, &now) != nil {
 			return nil, nil

@@ -85,7 +85,8 @@ type MemberState int32
 const (
 	MemberState_MEMBER_STATE_UNSPECIFIED MemberState = 0
 	MemberState_MEMBER_STATE_UP          MemberState = 1 // takes new work
-	MemberState_MEMBER_STATE_DRAINING    MemberState = 2 // keeps what it has, takes nothing new
+	MemberState_MEMBER_STATE_DRAINING    MemberState = 2 // what it has moves to others; takes nothing new
+	MemberState_MEMBER_STATE_DRAINED     MemberState = 3 // has nothing any more and takes nothing new: it may leave
 )
 
 // Enum value maps for MemberState.
@@ -94,11 +95,13 @@ var (
 		0: "MEMBER_STATE_UNSPECIFIED",
 		1: "MEMBER_STATE_UP",
 		2: "MEMBER_STATE_DRAINING",
+		3: "MEMBER_STATE_DRAINED",
 	}
 	MemberState_value = map[string]int32{
 		"MEMBER_STATE_UNSPECIFIED": 0,
 		"MEMBER_STATE_UP":          1,
 		"MEMBER_STATE_DRAINING":    2,
+		"MEMBER_STATE_DRAINED":     3,
 	}
 )
 
@@ -452,6 +455,7 @@ type HeartbeatRequest struct {
 	Instance      uint64                 `protobuf:"varint,2,opt,name=instance,proto3" json:"instance,omitempty"`
 	Used          *Resources             `protobuf:"bytes,3,opt,name=used,proto3" json:"used,omitempty"`
 	Vregions      []uint64               `protobuf:"varint,4,rep,packed,name=vregions,proto3" json:"vregions,omitempty"` // a memory monitor: every vRegion that it holds
+	Epochs        []uint64               `protobuf:"varint,5,rep,packed,name=epochs,proto3" json:"epochs,omitempty"`     // under which it holds them, in the same order
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -514,12 +518,20 @@ func (x *HeartbeatRequest) GetVregions() []uint64 {
 	return nil
 }
 
+func (x *HeartbeatRequest) GetEpochs() []uint64 {
+	if x != nil {
+		return x.Epochs
+	}
+	return nil
+}
+
 type HeartbeatResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	State MemberState            `protobuf:"varint,1,opt,name=state,proto3,enum=splitvm.v1.MemberState" json:"state,omitempty"`
-	// Of the vRegions that were reported, those of this rack that belong to no
-	// vNode any more: the monitor deletes them.
+	// Of the vRegions that were reported, those of this rack that the monitor does
+	// not own any more: it deletes them, unless they have another epoch by now.
 	Forget        []uint64 `protobuf:"varint,2,rep,packed,name=forget,proto3" json:"forget,omitempty"`
+	ForgetEpochs  []uint64 `protobuf:"varint,3,rep,packed,name=forget_epochs,json=forgetEpochs,proto3" json:"forget_epochs,omitempty"` // as they were reported, in the same order
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -564,6 +576,13 @@ func (x *HeartbeatResponse) GetState() MemberState {
 func (x *HeartbeatResponse) GetForget() []uint64 {
 	if x != nil {
 		return x.Forget
+	}
+	return nil
+}
+
+func (x *HeartbeatResponse) GetForgetEpochs() []uint64 {
+	if x != nil {
+		return x.ForgetEpochs
 	}
 	return nil
 }
@@ -744,6 +763,272 @@ func (x *ListMembersResponse) GetMembers() []*Member {
 	return nil
 }
 
+type DrainRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Member        string                 `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`  // name or id
+	Cancel        bool                   `protobuf:"varint,2,opt,name=cancel,proto3" json:"cancel,omitempty"` // take new work again; what is moving now goes on to its end
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrainRequest) Reset() {
+	*x = DrainRequest{}
+	mi := &file_member_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainRequest) ProtoMessage() {}
+
+func (x *DrainRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_member_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
+func (*DrainRequest) Descriptor() ([]byte, []int) {
+	return file_member_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *DrainRequest) GetMember() string {
+	if x != nil {
+		return x.Member
+	}
+	return ""
+}
+
+func (x *DrainRequest) GetCancel() bool {
+	if x != nil {
+		return x.Cancel
+	}
+	return false
+}
+
+type DrainRef struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Member        string                 `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"` // name or id
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrainRef) Reset() {
+	*x = DrainRef{}
+	mi := &file_member_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainRef) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainRef) ProtoMessage() {}
+
+func (x *DrainRef) ProtoReflect() protoreflect.Message {
+	mi := &file_member_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainRef.ProtoReflect.Descriptor instead.
+func (*DrainRef) Descriptor() ([]byte, []int) {
+	return file_member_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *DrainRef) GetMember() string {
+	if x != nil {
+		return x.Member
+	}
+	return ""
+}
+
+// DrainStatus is how far a drain has got.
+type DrainStatus struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Member        *Member                `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`
+	VregionsLeft  uint32                 `protobuf:"varint,2,opt,name=vregions_left,json=vregionsLeft,proto3" json:"vregions_left,omitempty"` // that the monitor owns
+	BytesLeft     uint64                 `protobuf:"varint,3,opt,name=bytes_left,json=bytesLeft,proto3" json:"bytes_left,omitempty"`          // of those, as they are promised, not counting what is copied already
+	VregionsHeld  uint32                 `protobuf:"varint,4,opt,name=vregions_held,json=vregionsHeld,proto3" json:"vregions_held,omitempty"` // that it held at its last heartbeat
+	Moving        []*VRegionMove         `protobuf:"bytes,5,rep,name=moving,proto3" json:"moving,omitempty"`                                  // those that are on their way now
+	Waiting       string                 `protobuf:"bytes,6,opt,name=waiting,proto3" json:"waiting,omitempty"`                                // what the drain waits for, if it can't go on
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrainStatus) Reset() {
+	*x = DrainStatus{}
+	mi := &file_member_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainStatus) ProtoMessage() {}
+
+func (x *DrainStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_member_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainStatus.ProtoReflect.Descriptor instead.
+func (*DrainStatus) Descriptor() ([]byte, []int) {
+	return file_member_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *DrainStatus) GetMember() *Member {
+	if x != nil {
+		return x.Member
+	}
+	return nil
+}
+
+func (x *DrainStatus) GetVregionsLeft() uint32 {
+	if x != nil {
+		return x.VregionsLeft
+	}
+	return 0
+}
+
+func (x *DrainStatus) GetBytesLeft() uint64 {
+	if x != nil {
+		return x.BytesLeft
+	}
+	return 0
+}
+
+func (x *DrainStatus) GetVregionsHeld() uint32 {
+	if x != nil {
+		return x.VregionsHeld
+	}
+	return 0
+}
+
+func (x *DrainStatus) GetMoving() []*VRegionMove {
+	if x != nil {
+		return x.Moving
+	}
+	return nil
+}
+
+func (x *DrainStatus) GetWaiting() string {
+	if x != nil {
+		return x.Waiting
+	}
+	return ""
+}
+
+// VRegionMove is a vRegion on its way to another memory monitor.
+type VRegionMove struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Vregion       uint64                 `protobuf:"varint,1,opt,name=vregion,proto3" json:"vregion,omitempty"`
+	Vnode         uint64                 `protobuf:"varint,2,opt,name=vnode,proto3" json:"vnode,omitempty"`
+	From          uint64                 `protobuf:"varint,3,opt,name=from,proto3" json:"from,omitempty"` // members
+	To            uint64                 `protobuf:"varint,4,opt,name=to,proto3" json:"to,omitempty"`
+	CopiedBytes   uint64                 `protobuf:"varint,5,opt,name=copied_bytes,json=copiedBytes,proto3" json:"copied_bytes,omitempty"`
+	LeftBytes     uint64                 `protobuf:"varint,6,opt,name=left_bytes,json=leftBytes,proto3" json:"left_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VRegionMove) Reset() {
+	*x = VRegionMove{}
+	mi := &file_member_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VRegionMove) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VRegionMove) ProtoMessage() {}
+
+func (x *VRegionMove) ProtoReflect() protoreflect.Message {
+	mi := &file_member_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VRegionMove.ProtoReflect.Descriptor instead.
+func (*VRegionMove) Descriptor() ([]byte, []int) {
+	return file_member_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *VRegionMove) GetVregion() uint64 {
+	if x != nil {
+		return x.Vregion
+	}
+	return 0
+}
+
+func (x *VRegionMove) GetVnode() uint64 {
+	if x != nil {
+		return x.Vnode
+	}
+	return 0
+}
+
+func (x *VRegionMove) GetFrom() uint64 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+func (x *VRegionMove) GetTo() uint64 {
+	if x != nil {
+		return x.To
+	}
+	return 0
+}
+
+func (x *VRegionMove) GetCopiedBytes() uint64 {
+	if x != nil {
+		return x.CopiedBytes
+	}
+	return 0
+}
+
+func (x *VRegionMove) GetLeftBytes() uint64 {
+	if x != nil {
+		return x.LeftBytes
+	}
+	return 0
+}
+
 var File_member_proto protoreflect.FileDescriptor
 
 const file_member_proto_rawDesc = "" +
@@ -776,15 +1061,17 @@ const file_member_proto_rawDesc = "" +
 	"\x06member\x18\x01 \x01(\v2\x12.splitvm.v1.MemberR\x06member\"9\n" +
 	"\x10RegisterResponse\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x15\n" +
-	"\x06ttl_ms\x18\x02 \x01(\x03R\x05ttlMs\"\x85\x01\n" +
+	"\x06ttl_ms\x18\x02 \x01(\x03R\x05ttlMs\"\x9d\x01\n" +
 	"\x10HeartbeatRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1a\n" +
 	"\binstance\x18\x02 \x01(\x04R\binstance\x12)\n" +
 	"\x04used\x18\x03 \x01(\v2\x15.splitvm.v1.ResourcesR\x04used\x12\x1a\n" +
-	"\bvregions\x18\x04 \x03(\x04R\bvregions\"Z\n" +
+	"\bvregions\x18\x04 \x03(\x04R\bvregions\x12\x16\n" +
+	"\x06epochs\x18\x05 \x03(\x04R\x06epochs\"\x7f\n" +
 	"\x11HeartbeatResponse\x12-\n" +
 	"\x05state\x18\x01 \x01(\x0e2\x17.splitvm.v1.MemberStateR\x05state\x12\x16\n" +
-	"\x06forget\x18\x02 \x03(\x04R\x06forget\":\n" +
+	"\x06forget\x18\x02 \x03(\x04R\x06forget\x12#\n" +
+	"\rforget_epochs\x18\x03 \x03(\x04R\fforgetEpochs\":\n" +
 	"\fLeaveRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1a\n" +
 	"\binstance\x18\x02 \x01(\x04R\binstance\"\x0f\n" +
@@ -792,21 +1079,45 @@ const file_member_proto_rawDesc = "" +
 	"\x12ListMembersRequest\x12$\n" +
 	"\x04role\x18\x01 \x01(\x0e2\x10.splitvm.v1.RoleR\x04role\"C\n" +
 	"\x13ListMembersResponse\x12,\n" +
-	"\amembers\x18\x01 \x03(\v2\x12.splitvm.v1.MemberR\amembers*d\n" +
+	"\amembers\x18\x01 \x03(\v2\x12.splitvm.v1.MemberR\amembers\">\n" +
+	"\fDrainRequest\x12\x16\n" +
+	"\x06member\x18\x01 \x01(\tR\x06member\x12\x16\n" +
+	"\x06cancel\x18\x02 \x01(\bR\x06cancel\"\"\n" +
+	"\bDrainRef\x12\x16\n" +
+	"\x06member\x18\x01 \x01(\tR\x06member\"\xed\x01\n" +
+	"\vDrainStatus\x12*\n" +
+	"\x06member\x18\x01 \x01(\v2\x12.splitvm.v1.MemberR\x06member\x12#\n" +
+	"\rvregions_left\x18\x02 \x01(\rR\fvregionsLeft\x12\x1d\n" +
+	"\n" +
+	"bytes_left\x18\x03 \x01(\x04R\tbytesLeft\x12#\n" +
+	"\rvregions_held\x18\x04 \x01(\rR\fvregionsHeld\x12/\n" +
+	"\x06moving\x18\x05 \x03(\v2\x17.splitvm.v1.VRegionMoveR\x06moving\x12\x18\n" +
+	"\awaiting\x18\x06 \x01(\tR\awaiting\"\xa3\x01\n" +
+	"\vVRegionMove\x12\x18\n" +
+	"\avregion\x18\x01 \x01(\x04R\avregion\x12\x14\n" +
+	"\x05vnode\x18\x02 \x01(\x04R\x05vnode\x12\x12\n" +
+	"\x04from\x18\x03 \x01(\x04R\x04from\x12\x0e\n" +
+	"\x02to\x18\x04 \x01(\x04R\x02to\x12!\n" +
+	"\fcopied_bytes\x18\x05 \x01(\x04R\vcopiedBytes\x12\x1d\n" +
+	"\n" +
+	"left_bytes\x18\x06 \x01(\x04R\tleftBytes*d\n" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vROLE_GLOBAL\x10\x01\x12\x12\n" +
 	"\x0eROLE_PROCESSOR\x10\x02\x12\x0f\n" +
 	"\vROLE_MEMORY\x10\x03\x12\x10\n" +
-	"\fROLE_STORAGE\x10\x04*[\n" +
+	"\fROLE_STORAGE\x10\x04*u\n" +
 	"\vMemberState\x12\x1c\n" +
 	"\x18MEMBER_STATE_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fMEMBER_STATE_UP\x10\x01\x12\x19\n" +
-	"\x15MEMBER_STATE_DRAINING\x10\x022\xa8\x02\n" +
+	"\x15MEMBER_STATE_DRAINING\x10\x02\x12\x18\n" +
+	"\x14MEMBER_STATE_DRAINED\x10\x032\x9f\x03\n" +
 	"\aMembers\x12E\n" +
 	"\bRegister\x12\x1b.splitvm.v1.RegisterRequest\x1a\x1c.splitvm.v1.RegisterResponse\x12H\n" +
 	"\tHeartbeat\x12\x1c.splitvm.v1.HeartbeatRequest\x1a\x1d.splitvm.v1.HeartbeatResponse\x12<\n" +
-	"\x05Leave\x12\x18.splitvm.v1.LeaveRequest\x1a\x19.splitvm.v1.LeaveResponse\x12N\n" +
+	"\x05Leave\x12\x18.splitvm.v1.LeaveRequest\x1a\x19.splitvm.v1.LeaveResponse\x12:\n" +
+	"\x05Drain\x12\x18.splitvm.v1.DrainRequest\x1a\x17.splitvm.v1.DrainStatus\x129\n" +
+	"\bGetDrain\x12\x14.splitvm.v1.DrainRef\x1a\x17.splitvm.v1.DrainStatus\x12N\n" +
 	"\vListMembers\x12\x1e.splitvm.v1.ListMembersRequest\x1a\x1f.splitvm.v1.ListMembersResponseB\x18Z\x16splitvm/remote/api;apib\x06proto3"
 
 var (
@@ -822,7 +1133,7 @@ func file_member_proto_rawDescGZIP() []byte {
 }
 
 var file_member_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_member_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_member_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_member_proto_goTypes = []any{
 	(Role)(0),                   // 0: splitvm.v1.Role
 	(MemberState)(0),            // 1: splitvm.v1.MemberState
@@ -836,6 +1147,10 @@ var file_member_proto_goTypes = []any{
 	(*LeaveResponse)(nil),       // 9: splitvm.v1.LeaveResponse
 	(*ListMembersRequest)(nil),  // 10: splitvm.v1.ListMembersRequest
 	(*ListMembersResponse)(nil), // 11: splitvm.v1.ListMembersResponse
+	(*DrainRequest)(nil),        // 12: splitvm.v1.DrainRequest
+	(*DrainRef)(nil),            // 13: splitvm.v1.DrainRef
+	(*DrainStatus)(nil),         // 14: splitvm.v1.DrainStatus
+	(*VRegionMove)(nil),         // 15: splitvm.v1.VRegionMove
 }
 var file_member_proto_depIdxs = []int32{
 	0,  // 0: splitvm.v1.Member.role:type_name -> splitvm.v1.Role
@@ -847,19 +1162,25 @@ var file_member_proto_depIdxs = []int32{
 	1,  // 6: splitvm.v1.HeartbeatResponse.state:type_name -> splitvm.v1.MemberState
 	0,  // 7: splitvm.v1.ListMembersRequest.role:type_name -> splitvm.v1.Role
 	3,  // 8: splitvm.v1.ListMembersResponse.members:type_name -> splitvm.v1.Member
-	4,  // 9: splitvm.v1.Members.Register:input_type -> splitvm.v1.RegisterRequest
-	6,  // 10: splitvm.v1.Members.Heartbeat:input_type -> splitvm.v1.HeartbeatRequest
-	8,  // 11: splitvm.v1.Members.Leave:input_type -> splitvm.v1.LeaveRequest
-	10, // 12: splitvm.v1.Members.ListMembers:input_type -> splitvm.v1.ListMembersRequest
-	5,  // 13: splitvm.v1.Members.Register:output_type -> splitvm.v1.RegisterResponse
-	7,  // 14: splitvm.v1.Members.Heartbeat:output_type -> splitvm.v1.HeartbeatResponse
-	9,  // 15: splitvm.v1.Members.Leave:output_type -> splitvm.v1.LeaveResponse
-	11, // 16: splitvm.v1.Members.ListMembers:output_type -> splitvm.v1.ListMembersResponse
-	13, // [13:17] is the sub-list for method output_type
-	9,  // [9:13] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	3,  // 9: splitvm.v1.DrainStatus.member:type_name -> splitvm.v1.Member
+	15, // 10: splitvm.v1.DrainStatus.moving:type_name -> splitvm.v1.VRegionMove
+	4,  // 11: splitvm.v1.Members.Register:input_type -> splitvm.v1.RegisterRequest
+	6,  // 12: splitvm.v1.Members.Heartbeat:input_type -> splitvm.v1.HeartbeatRequest
+	8,  // 13: splitvm.v1.Members.Leave:input_type -> splitvm.v1.LeaveRequest
+	12, // 14: splitvm.v1.Members.Drain:input_type -> splitvm.v1.DrainRequest
+	13, // 15: splitvm.v1.Members.GetDrain:input_type -> splitvm.v1.DrainRef
+	10, // 16: splitvm.v1.Members.ListMembers:input_type -> splitvm.v1.ListMembersRequest
+	5,  // 17: splitvm.v1.Members.Register:output_type -> splitvm.v1.RegisterResponse
+	7,  // 18: splitvm.v1.Members.Heartbeat:output_type -> splitvm.v1.HeartbeatResponse
+	9,  // 19: splitvm.v1.Members.Leave:output_type -> splitvm.v1.LeaveResponse
+	14, // 20: splitvm.v1.Members.Drain:output_type -> splitvm.v1.DrainStatus
+	14, // 21: splitvm.v1.Members.GetDrain:output_type -> splitvm.v1.DrainStatus
+	11, // 22: splitvm.v1.Members.ListMembers:output_type -> splitvm.v1.ListMembersResponse
+	17, // [17:23] is the sub-list for method output_type
+	11, // [11:17] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_member_proto_init() }
@@ -873,7 +1194,7 @@ func file_member_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_member_proto_rawDesc), len(file_member_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   10,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

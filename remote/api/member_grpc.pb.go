@@ -24,6 +24,8 @@ const (
 	Members_Register_FullMethodName    = "/splitvm.v1.Members/Register"
 	Members_Heartbeat_FullMethodName   = "/splitvm.v1.Members/Heartbeat"
 	Members_Leave_FullMethodName       = "/splitvm.v1.Members/Leave"
+	Members_Drain_FullMethodName       = "/splitvm.v1.Members/Drain"
+	Members_GetDrain_FullMethodName    = "/splitvm.v1.Members/GetDrain"
 	Members_ListMembers_FullMethodName = "/splitvm.v1.Members/ListMembers"
 )
 
@@ -41,6 +43,13 @@ type MembersClient interface {
 	Heartbeat(ctx context.Context, in *HeartbeatRequest, opts ...grpc.CallOption) (*HeartbeatResponse, error)
 	// Leave ends the membership at once.
 	Leave(ctx context.Context, in *LeaveRequest, opts ...grpc.CallOption) (*LeaveResponse, error)
+	// Drain has everything that a memory monitor holds move to others, and gives it
+	// nothing new, until it is cancelled; repeated, it tells how far that has got.
+	// NOT_FOUND if there is no such monitor, RESOURCE_EXHAUSTED if the others have
+	// no room for what it holds.
+	Drain(ctx context.Context, in *DrainRequest, opts ...grpc.CallOption) (*DrainStatus, error)
+	// GetDrain tells how far a drain has got.
+	GetDrain(ctx context.Context, in *DrainRef, opts ...grpc.CallOption) (*DrainStatus, error)
 	// ListMembers tells who is here, by id.
 	ListMembers(ctx context.Context, in *ListMembersRequest, opts ...grpc.CallOption) (*ListMembersResponse, error)
 }
@@ -83,6 +92,26 @@ func (c *membersClient) Leave(ctx context.Context, in *LeaveRequest, opts ...grp
 	return out, nil
 }
 
+func (c *membersClient) Drain(ctx context.Context, in *DrainRequest, opts ...grpc.CallOption) (*DrainStatus, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DrainStatus)
+	err := c.cc.Invoke(ctx, Members_Drain_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *membersClient) GetDrain(ctx context.Context, in *DrainRef, opts ...grpc.CallOption) (*DrainStatus, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DrainStatus)
+	err := c.cc.Invoke(ctx, Members_GetDrain_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *membersClient) ListMembers(ctx context.Context, in *ListMembersRequest, opts ...grpc.CallOption) (*ListMembersResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListMembersResponse)
@@ -107,6 +136,13 @@ type MembersServer interface {
 	Heartbeat(context.Context, *HeartbeatRequest) (*HeartbeatResponse, error)
 	// Leave ends the membership at once.
 	Leave(context.Context, *LeaveRequest) (*LeaveResponse, error)
+	// Drain has everything that a memory monitor holds move to others, and gives it
+	// nothing new, until it is cancelled; repeated, it tells how far that has got.
+	// NOT_FOUND if there is no such monitor, RESOURCE_EXHAUSTED if the others have
+	// no room for what it holds.
+	Drain(context.Context, *DrainRequest) (*DrainStatus, error)
+	// GetDrain tells how far a drain has got.
+	GetDrain(context.Context, *DrainRef) (*DrainStatus, error)
 	// ListMembers tells who is here, by id.
 	ListMembers(context.Context, *ListMembersRequest) (*ListMembersResponse, error)
 	mustEmbedUnimplementedMembersServer()
@@ -127,6 +163,12 @@ func (UnimplementedMembersServer) Heartbeat(context.Context, *HeartbeatRequest) 
 }
 func (UnimplementedMembersServer) Leave(context.Context, *LeaveRequest) (*LeaveResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Leave not implemented")
+}
+func (UnimplementedMembersServer) Drain(context.Context, *DrainRequest) (*DrainStatus, error) {
+	return nil, status.Error(codes.Unimplemented, "method Drain not implemented")
+}
+func (UnimplementedMembersServer) GetDrain(context.Context, *DrainRef) (*DrainStatus, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetDrain not implemented")
 }
 func (UnimplementedMembersServer) ListMembers(context.Context, *ListMembersRequest) (*ListMembersResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListMembers not implemented")
@@ -206,6 +248,42 @@ func _Members_Leave_Handler(srv interface{}, ctx context.Context, dec func(inter
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Members_Drain_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DrainRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MembersServer).Drain(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Members_Drain_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MembersServer).Drain(ctx, req.(*DrainRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Members_GetDrain_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DrainRef)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MembersServer).GetDrain(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Members_GetDrain_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MembersServer).GetDrain(ctx, req.(*DrainRef))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Members_ListMembers_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListMembersRequest)
 	if err := dec(in); err != nil {
@@ -242,6 +320,14 @@ var Members_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Leave",
 			Handler:    _Members_Leave_Handler,
+		},
+		{
+			MethodName: "Drain",
+			Handler:    _Members_Drain_Handler,
+		},
+		{
+			MethodName: "GetDrain",
+			Handler:    _Members_GetDrain_Handler,
 		},
 		{
 			MethodName: "ListMembers",

@@ -24,6 +24,58 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type MoveVRegionResponse_State int32
+
+const (
+	MoveVRegionResponse_STATE_UNSPECIFIED MoveVRegionResponse_State = 0
+	MoveVRegionResponse_STATE_MOVING      MoveVRegionResponse_State = 1
+	MoveVRegionResponse_STATE_MOVED       MoveVRegionResponse_State = 2 // the new owner is the owner
+	MoveVRegionResponse_STATE_FAILED      MoveVRegionResponse_State = 3 // the old owner is the owner, and this move will not change it any more
+)
+
+// Enum value maps for MoveVRegionResponse_State.
+var (
+	MoveVRegionResponse_State_name = map[int32]string{
+		0: "STATE_UNSPECIFIED",
+		1: "STATE_MOVING",
+		2: "STATE_MOVED",
+		3: "STATE_FAILED",
+	}
+	MoveVRegionResponse_State_value = map[string]int32{
+		"STATE_UNSPECIFIED": 0,
+		"STATE_MOVING":      1,
+		"STATE_MOVED":       2,
+		"STATE_FAILED":      3,
+	}
+)
+
+func (x MoveVRegionResponse_State) Enum() *MoveVRegionResponse_State {
+	p := new(MoveVRegionResponse_State)
+	*p = x
+	return p
+}
+
+func (x MoveVRegionResponse_State) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (MoveVRegionResponse_State) Descriptor() protoreflect.EnumDescriptor {
+	return file_processor_proto_enumTypes[0].Descriptor()
+}
+
+func (MoveVRegionResponse_State) Type() protoreflect.EnumType {
+	return &file_processor_proto_enumTypes[0]
+}
+
+func (x MoveVRegionResponse_State) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use MoveVRegionResponse_State.Descriptor instead.
+func (MoveVRegionResponse_State) EnumDescriptor() ([]byte, []int) {
+	return file_processor_proto_rawDescGZIP(), []int{7, 0}
+}
+
 type LogsResponse_Stream int32
 
 const (
@@ -57,11 +109,11 @@ func (x LogsResponse_Stream) String() string {
 }
 
 func (LogsResponse_Stream) Descriptor() protoreflect.EnumDescriptor {
-	return file_processor_proto_enumTypes[0].Descriptor()
+	return file_processor_proto_enumTypes[1].Descriptor()
 }
 
 func (LogsResponse_Stream) Type() protoreflect.EnumType {
-	return &file_processor_proto_enumTypes[0]
+	return &file_processor_proto_enumTypes[1]
 }
 
 func (x LogsResponse_Stream) Number() protoreflect.EnumNumber {
@@ -70,7 +122,7 @@ func (x LogsResponse_Stream) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use LogsResponse_Stream.Descriptor instead.
 func (LogsResponse_Stream) EnumDescriptor() ([]byte, []int) {
-	return file_processor_proto_rawDescGZIP(), []int{7, 0}
+	return file_processor_proto_rawDescGZIP(), []int{9, 0}
 }
 
 type LaunchRequest struct {
@@ -337,6 +389,150 @@ func (*ForgetResponse) Descriptor() ([]byte, []int) {
 	return file_processor_proto_rawDescGZIP(), []int{5}
 }
 
+type MoveVRegionRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Vnode         uint64                 `protobuf:"varint,1,opt,name=vnode,proto3" json:"vnode,omitempty"`
+	Run           uint64                 `protobuf:"varint,2,opt,name=run,proto3" json:"run,omitempty"`
+	Index         uint32                 `protobuf:"varint,3,opt,name=index,proto3" json:"index,omitempty"` // of the vRegion in the vNode's memory
+	Epoch         uint64                 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"` // of the vRegion at its new owner
+	To            string                 `protobuf:"bytes,5,opt,name=to,proto3" json:"to,omitempty"`        // address of that
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MoveVRegionRequest) Reset() {
+	*x = MoveVRegionRequest{}
+	mi := &file_processor_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MoveVRegionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MoveVRegionRequest) ProtoMessage() {}
+
+func (x *MoveVRegionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_processor_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MoveVRegionRequest.ProtoReflect.Descriptor instead.
+func (*MoveVRegionRequest) Descriptor() ([]byte, []int) {
+	return file_processor_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *MoveVRegionRequest) GetVnode() uint64 {
+	if x != nil {
+		return x.Vnode
+	}
+	return 0
+}
+
+func (x *MoveVRegionRequest) GetRun() uint64 {
+	if x != nil {
+		return x.Run
+	}
+	return 0
+}
+
+func (x *MoveVRegionRequest) GetIndex() uint32 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *MoveVRegionRequest) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *MoveVRegionRequest) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+type MoveVRegionResponse struct {
+	state         protoimpl.MessageState    `protogen:"open.v1"`
+	State         MoveVRegionResponse_State `protobuf:"varint,1,opt,name=state,proto3,enum=splitvm.v1.MoveVRegionResponse_State" json:"state,omitempty"`
+	CopiedBytes   uint64                    `protobuf:"varint,2,opt,name=copied_bytes,json=copiedBytes,proto3" json:"copied_bytes,omitempty"`
+	LeftBytes     uint64                    `protobuf:"varint,3,opt,name=left_bytes,json=leftBytes,proto3" json:"left_bytes,omitempty"`
+	Reason        string                    `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"` // of the failure
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MoveVRegionResponse) Reset() {
+	*x = MoveVRegionResponse{}
+	mi := &file_processor_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MoveVRegionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MoveVRegionResponse) ProtoMessage() {}
+
+func (x *MoveVRegionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_processor_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MoveVRegionResponse.ProtoReflect.Descriptor instead.
+func (*MoveVRegionResponse) Descriptor() ([]byte, []int) {
+	return file_processor_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *MoveVRegionResponse) GetState() MoveVRegionResponse_State {
+	if x != nil {
+		return x.State
+	}
+	return MoveVRegionResponse_STATE_UNSPECIFIED
+}
+
+func (x *MoveVRegionResponse) GetCopiedBytes() uint64 {
+	if x != nil {
+		return x.CopiedBytes
+	}
+	return 0
+}
+
+func (x *MoveVRegionResponse) GetLeftBytes() uint64 {
+	if x != nil {
+		return x.LeftBytes
+	}
+	return 0
+}
+
+func (x *MoveVRegionResponse) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 type LogsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Vnode         uint64                 `protobuf:"varint,1,opt,name=vnode,proto3" json:"vnode,omitempty"`
@@ -347,7 +543,7 @@ type LogsRequest struct {
 
 func (x *LogsRequest) Reset() {
 	*x = LogsRequest{}
-	mi := &file_processor_proto_msgTypes[6]
+	mi := &file_processor_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -359,7 +555,7 @@ func (x *LogsRequest) String() string {
 func (*LogsRequest) ProtoMessage() {}
 
 func (x *LogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_processor_proto_msgTypes[6]
+	mi := &file_processor_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -372,7 +568,7 @@ func (x *LogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsRequest.ProtoReflect.Descriptor instead.
 func (*LogsRequest) Descriptor() ([]byte, []int) {
-	return file_processor_proto_rawDescGZIP(), []int{6}
+	return file_processor_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *LogsRequest) GetVnode() uint64 {
@@ -399,7 +595,7 @@ type LogsResponse struct {
 
 func (x *LogsResponse) Reset() {
 	*x = LogsResponse{}
-	mi := &file_processor_proto_msgTypes[7]
+	mi := &file_processor_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -411,7 +607,7 @@ func (x *LogsResponse) String() string {
 func (*LogsResponse) ProtoMessage() {}
 
 func (x *LogsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_processor_proto_msgTypes[7]
+	mi := &file_processor_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -424,7 +620,7 @@ func (x *LogsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsResponse.ProtoReflect.Descriptor instead.
 func (*LogsResponse) Descriptor() ([]byte, []int) {
-	return file_processor_proto_rawDescGZIP(), []int{7}
+	return file_processor_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *LogsResponse) GetStream() LogsResponse_Stream {
@@ -451,7 +647,7 @@ type ConnectRequest struct {
 
 func (x *ConnectRequest) Reset() {
 	*x = ConnectRequest{}
-	mi := &file_processor_proto_msgTypes[8]
+	mi := &file_processor_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -463,7 +659,7 @@ func (x *ConnectRequest) String() string {
 func (*ConnectRequest) ProtoMessage() {}
 
 func (x *ConnectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_processor_proto_msgTypes[8]
+	mi := &file_processor_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -476,7 +672,7 @@ func (x *ConnectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConnectRequest.ProtoReflect.Descriptor instead.
 func (*ConnectRequest) Descriptor() ([]byte, []int) {
-	return file_processor_proto_rawDescGZIP(), []int{8}
+	return file_processor_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ConnectRequest) GetVnode() uint64 {
@@ -502,7 +698,7 @@ type ConnectResponse struct {
 
 func (x *ConnectResponse) Reset() {
 	*x = ConnectResponse{}
-	mi := &file_processor_proto_msgTypes[9]
+	mi := &file_processor_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -514,7 +710,7 @@ func (x *ConnectResponse) String() string {
 func (*ConnectResponse) ProtoMessage() {}
 
 func (x *ConnectResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_processor_proto_msgTypes[9]
+	mi := &file_processor_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -527,7 +723,7 @@ func (x *ConnectResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConnectResponse.ProtoReflect.Descriptor instead.
 func (*ConnectResponse) Descriptor() ([]byte, []int) {
-	return file_processor_proto_rawDescGZIP(), []int{9}
+	return file_processor_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ConnectResponse) GetData() []byte {
@@ -555,7 +751,24 @@ const file_processor_proto_rawDesc = "" +
 	"\vEndResponse\"%\n" +
 	"\rForgetRequest\x12\x14\n" +
 	"\x05vnode\x18\x01 \x01(\x04R\x05vnode\"\x10\n" +
-	"\x0eForgetResponse\";\n" +
+	"\x0eForgetResponse\"x\n" +
+	"\x12MoveVRegionRequest\x12\x14\n" +
+	"\x05vnode\x18\x01 \x01(\x04R\x05vnode\x12\x10\n" +
+	"\x03run\x18\x02 \x01(\x04R\x03run\x12\x14\n" +
+	"\x05index\x18\x03 \x01(\rR\x05index\x12\x14\n" +
+	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\x12\x0e\n" +
+	"\x02to\x18\x05 \x01(\tR\x02to\"\x81\x02\n" +
+	"\x13MoveVRegionResponse\x12;\n" +
+	"\x05state\x18\x01 \x01(\x0e2%.splitvm.v1.MoveVRegionResponse.StateR\x05state\x12!\n" +
+	"\fcopied_bytes\x18\x02 \x01(\x04R\vcopiedBytes\x12\x1d\n" +
+	"\n" +
+	"left_bytes\x18\x03 \x01(\x04R\tleftBytes\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"S\n" +
+	"\x05State\x12\x15\n" +
+	"\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n" +
+	"\fSTATE_MOVING\x10\x01\x12\x0f\n" +
+	"\vSTATE_MOVED\x10\x02\x12\x10\n" +
+	"\fSTATE_FAILED\x10\x03\";\n" +
 	"\vLogsRequest\x12\x14\n" +
 	"\x05vnode\x18\x01 \x01(\x04R\x05vnode\x12\x16\n" +
 	"\x06follow\x18\x02 \x01(\bR\x06follow\"\x9d\x01\n" +
@@ -572,10 +785,11 @@ const file_processor_proto_rawDesc = "" +
 	"\x05vnode\x18\x01 \x01(\x04R\x05vnode\x12\x12\n" +
 	"\x04data\x18\x02 \x01(\fR\x04data\"%\n" +
 	"\x0fConnectResponse\x12\x12\n" +
-	"\x04data\x18\x01 \x01(\fR\x04data2\xca\x02\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data2\x9a\x03\n" +
 	"\tProcessor\x12?\n" +
 	"\x06Launch\x12\x19.splitvm.v1.LaunchRequest\x1a\x1a.splitvm.v1.LaunchResponse\x126\n" +
-	"\x03End\x12\x16.splitvm.v1.EndRequest\x1a\x17.splitvm.v1.EndResponse\x12?\n" +
+	"\x03End\x12\x16.splitvm.v1.EndRequest\x1a\x17.splitvm.v1.EndResponse\x12N\n" +
+	"\vMoveVRegion\x12\x1e.splitvm.v1.MoveVRegionRequest\x1a\x1f.splitvm.v1.MoveVRegionResponse\x12?\n" +
 	"\x06Forget\x12\x19.splitvm.v1.ForgetRequest\x1a\x1a.splitvm.v1.ForgetResponse\x12;\n" +
 	"\x04Logs\x12\x17.splitvm.v1.LogsRequest\x1a\x18.splitvm.v1.LogsResponse0\x01\x12F\n" +
 	"\aConnect\x12\x1a.splitvm.v1.ConnectRequest\x1a\x1b.splitvm.v1.ConnectResponse(\x010\x01B\x18Z\x16splitvm/remote/api;apib\x06proto3"
@@ -592,42 +806,48 @@ func file_processor_proto_rawDescGZIP() []byte {
 	return file_processor_proto_rawDescData
 }
 
-var file_processor_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_processor_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_processor_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_processor_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_processor_proto_goTypes = []any{
-	(LogsResponse_Stream)(0), // 0: splitvm.v1.LogsResponse.Stream
-	(*LaunchRequest)(nil),    // 1: splitvm.v1.LaunchRequest
-	(*LaunchResponse)(nil),   // 2: splitvm.v1.LaunchResponse
-	(*EndRequest)(nil),       // 3: splitvm.v1.EndRequest
-	(*EndResponse)(nil),      // 4: splitvm.v1.EndResponse
-	(*ForgetRequest)(nil),    // 5: splitvm.v1.ForgetRequest
-	(*ForgetResponse)(nil),   // 6: splitvm.v1.ForgetResponse
-	(*LogsRequest)(nil),      // 7: splitvm.v1.LogsRequest
-	(*LogsResponse)(nil),     // 8: splitvm.v1.LogsResponse
-	(*ConnectRequest)(nil),   // 9: splitvm.v1.ConnectRequest
-	(*ConnectResponse)(nil),  // 10: splitvm.v1.ConnectResponse
-	(*VNode)(nil),            // 11: splitvm.v1.VNode
-	(*VolumePlace)(nil),      // 12: splitvm.v1.VolumePlace
+	(MoveVRegionResponse_State)(0), // 0: splitvm.v1.MoveVRegionResponse.State
+	(LogsResponse_Stream)(0),       // 1: splitvm.v1.LogsResponse.Stream
+	(*LaunchRequest)(nil),          // 2: splitvm.v1.LaunchRequest
+	(*LaunchResponse)(nil),         // 3: splitvm.v1.LaunchResponse
+	(*EndRequest)(nil),             // 4: splitvm.v1.EndRequest
+	(*EndResponse)(nil),            // 5: splitvm.v1.EndResponse
+	(*ForgetRequest)(nil),          // 6: splitvm.v1.ForgetRequest
+	(*ForgetResponse)(nil),         // 7: splitvm.v1.ForgetResponse
+	(*MoveVRegionRequest)(nil),     // 8: splitvm.v1.MoveVRegionRequest
+	(*MoveVRegionResponse)(nil),    // 9: splitvm.v1.MoveVRegionResponse
+	(*LogsRequest)(nil),            // 10: splitvm.v1.LogsRequest
+	(*LogsResponse)(nil),           // 11: splitvm.v1.LogsResponse
+	(*ConnectRequest)(nil),         // 12: splitvm.v1.ConnectRequest
+	(*ConnectResponse)(nil),        // 13: splitvm.v1.ConnectResponse
+	(*VNode)(nil),                  // 14: splitvm.v1.VNode
+	(*VolumePlace)(nil),            // 15: splitvm.v1.VolumePlace
 }
 var file_processor_proto_depIdxs = []int32{
-	11, // 0: splitvm.v1.LaunchRequest.vnode:type_name -> splitvm.v1.VNode
-	12, // 1: splitvm.v1.LaunchRequest.volumes:type_name -> splitvm.v1.VolumePlace
-	0,  // 2: splitvm.v1.LogsResponse.stream:type_name -> splitvm.v1.LogsResponse.Stream
-	1,  // 3: splitvm.v1.Processor.Launch:input_type -> splitvm.v1.LaunchRequest
-	3,  // 4: splitvm.v1.Processor.End:input_type -> splitvm.v1.EndRequest
-	5,  // 5: splitvm.v1.Processor.Forget:input_type -> splitvm.v1.ForgetRequest
-	7,  // 6: splitvm.v1.Processor.Logs:input_type -> splitvm.v1.LogsRequest
-	9,  // 7: splitvm.v1.Processor.Connect:input_type -> splitvm.v1.ConnectRequest
-	2,  // 8: splitvm.v1.Processor.Launch:output_type -> splitvm.v1.LaunchResponse
-	4,  // 9: splitvm.v1.Processor.End:output_type -> splitvm.v1.EndResponse
-	6,  // 10: splitvm.v1.Processor.Forget:output_type -> splitvm.v1.ForgetResponse
-	8,  // 11: splitvm.v1.Processor.Logs:output_type -> splitvm.v1.LogsResponse
-	10, // 12: splitvm.v1.Processor.Connect:output_type -> splitvm.v1.ConnectResponse
-	8,  // [8:13] is the sub-list for method output_type
-	3,  // [3:8] is the sub-list for method input_type
-	3,  // [3:3] is the sub-list for extension type_name
-	3,  // [3:3] is the sub-list for extension extendee
-	0,  // [0:3] is the sub-list for field type_name
+	14, // 0: splitvm.v1.LaunchRequest.vnode:type_name -> splitvm.v1.VNode
+	15, // 1: splitvm.v1.LaunchRequest.volumes:type_name -> splitvm.v1.VolumePlace
+	0,  // 2: splitvm.v1.MoveVRegionResponse.state:type_name -> splitvm.v1.MoveVRegionResponse.State
+	1,  // 3: splitvm.v1.LogsResponse.stream:type_name -> splitvm.v1.LogsResponse.Stream
+	2,  // 4: splitvm.v1.Processor.Launch:input_type -> splitvm.v1.LaunchRequest
+	4,  // 5: splitvm.v1.Processor.End:input_type -> splitvm.v1.EndRequest
+	8,  // 6: splitvm.v1.Processor.MoveVRegion:input_type -> splitvm.v1.MoveVRegionRequest
+	6,  // 7: splitvm.v1.Processor.Forget:input_type -> splitvm.v1.ForgetRequest
+	10, // 8: splitvm.v1.Processor.Logs:input_type -> splitvm.v1.LogsRequest
+	12, // 9: splitvm.v1.Processor.Connect:input_type -> splitvm.v1.ConnectRequest
+	3,  // 10: splitvm.v1.Processor.Launch:output_type -> splitvm.v1.LaunchResponse
+	5,  // 11: splitvm.v1.Processor.End:output_type -> splitvm.v1.EndResponse
+	9,  // 12: splitvm.v1.Processor.MoveVRegion:output_type -> splitvm.v1.MoveVRegionResponse
+	7,  // 13: splitvm.v1.Processor.Forget:output_type -> splitvm.v1.ForgetResponse
+	11, // 14: splitvm.v1.Processor.Logs:output_type -> splitvm.v1.LogsResponse
+	13, // 15: splitvm.v1.Processor.Connect:output_type -> splitvm.v1.ConnectResponse
+	10, // [10:16] is the sub-list for method output_type
+	4,  // [4:10] is the sub-list for method input_type
+	4,  // [4:4] is the sub-list for extension type_name
+	4,  // [4:4] is the sub-list for extension extendee
+	0,  // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_processor_proto_init() }
@@ -642,8 +862,8 @@ func file_processor_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_processor_proto_rawDesc), len(file_processor_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   10,
+			NumEnums:      2,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

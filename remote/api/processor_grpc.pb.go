@@ -22,11 +22,12 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Processor_Launch_FullMethodName  = "/splitvm.v1.Processor/Launch"
-	Processor_End_FullMethodName     = "/splitvm.v1.Processor/End"
-	Processor_Forget_FullMethodName  = "/splitvm.v1.Processor/Forget"
-	Processor_Logs_FullMethodName    = "/splitvm.v1.Processor/Logs"
-	Processor_Connect_FullMethodName = "/splitvm.v1.Processor/Connect"
+	Processor_Launch_FullMethodName      = "/splitvm.v1.Processor/Launch"
+	Processor_End_FullMethodName         = "/splitvm.v1.Processor/End"
+	Processor_MoveVRegion_FullMethodName = "/splitvm.v1.Processor/MoveVRegion"
+	Processor_Forget_FullMethodName      = "/splitvm.v1.Processor/Forget"
+	Processor_Logs_FullMethodName        = "/splitvm.v1.Processor/Logs"
+	Processor_Connect_FullMethodName     = "/splitvm.v1.Processor/Connect"
 )
 
 // ProcessorClient is the client API for Processor service.
@@ -39,6 +40,10 @@ type ProcessorClient interface {
 	Launch(ctx context.Context, in *LaunchRequest, opts ...grpc.CallOption) (*LaunchResponse, error)
 	// End stops a run. NOT_FOUND if it does not run here.
 	End(ctx context.Context, in *EndRequest, opts ...grpc.CallOption) (*EndResponse, error)
+	// MoveVRegion begins to move a vRegion of a running vNode to another memory
+	// monitor, or tells how far that has got. NOT_FOUND if the run is not here,
+	// UNAVAILABLE if its VMM does not answer.
+	MoveVRegion(ctx context.Context, in *MoveVRegionRequest, opts ...grpc.CallOption) (*MoveVRegionResponse, error)
 	// Forget removes what is kept of a vNode that has ended: its logs.
 	Forget(ctx context.Context, in *ForgetRequest, opts ...grpc.CallOption) (*ForgetResponse, error)
 	// Logs sends what a vNode printed.
@@ -71,6 +76,16 @@ func (c *processorClient) End(ctx context.Context, in *EndRequest, opts ...grpc.
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(EndResponse)
 	err := c.cc.Invoke(ctx, Processor_End_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *processorClient) MoveVRegion(ctx context.Context, in *MoveVRegionRequest, opts ...grpc.CallOption) (*MoveVRegionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(MoveVRegionResponse)
+	err := c.cc.Invoke(ctx, Processor_MoveVRegion_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -129,6 +144,10 @@ type ProcessorServer interface {
 	Launch(context.Context, *LaunchRequest) (*LaunchResponse, error)
 	// End stops a run. NOT_FOUND if it does not run here.
 	End(context.Context, *EndRequest) (*EndResponse, error)
+	// MoveVRegion begins to move a vRegion of a running vNode to another memory
+	// monitor, or tells how far that has got. NOT_FOUND if the run is not here,
+	// UNAVAILABLE if its VMM does not answer.
+	MoveVRegion(context.Context, *MoveVRegionRequest) (*MoveVRegionResponse, error)
 	// Forget removes what is kept of a vNode that has ended: its logs.
 	Forget(context.Context, *ForgetRequest) (*ForgetResponse, error)
 	// Logs sends what a vNode printed.
@@ -152,6 +171,9 @@ func (UnimplementedProcessorServer) Launch(context.Context, *LaunchRequest) (*La
 }
 func (UnimplementedProcessorServer) End(context.Context, *EndRequest) (*EndResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method End not implemented")
+}
+func (UnimplementedProcessorServer) MoveVRegion(context.Context, *MoveVRegionRequest) (*MoveVRegionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method MoveVRegion not implemented")
 }
 func (UnimplementedProcessorServer) Forget(context.Context, *ForgetRequest) (*ForgetResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Forget not implemented")
@@ -219,6 +241,24 @@ func _Processor_End_Handler(srv interface{}, ctx context.Context, dec func(inter
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Processor_MoveVRegion_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MoveVRegionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ProcessorServer).MoveVRegion(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Processor_MoveVRegion_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ProcessorServer).MoveVRegion(ctx, req.(*MoveVRegionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Processor_Forget_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ForgetRequest)
 	if err := dec(in); err != nil {
@@ -269,6 +309,10 @@ var Processor_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "End",
 			Handler:    _Processor_End_Handler,
+		},
+		{
+			MethodName: "MoveVRegion",
+			Handler:    _Processor_MoveVRegion_Handler,
 		},
 		{
 			MethodName: "Forget",

@@ -31,8 +31,11 @@ type VRegion struct {
 	Index         uint32                 `protobuf:"varint,3,opt,name=index,proto3" json:"index,omitempty"` // it begins at index * bytes
 	Bytes         uint64                 `protobuf:"varint,4,opt,name=bytes,proto3" json:"bytes,omitempty"`
 	Epoch         uint64                 `protobuf:"varint,5,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	Owners        []uint64               `protobuf:"varint,6,rep,packed,name=owners,proto3" json:"owners,omitempty"` // members; each has every line
-	Why           string                 `protobuf:"bytes,7,opt,name=why,proto3" json:"why,omitempty"`               // why these
+	Owners        []uint64               `protobuf:"varint,6,rep,packed,name=owners,proto3" json:"owners,omitempty"`                       // members; each has every line
+	Why           string                 `protobuf:"bytes,7,opt,name=why,proto3" json:"why,omitempty"`                                     // why these
+	Target        uint64                 `protobuf:"varint,8,opt,name=target,proto3" json:"target,omitempty"`                              // the member that it moves to; 0: none
+	TargetEpoch   uint64                 `protobuf:"varint,9,opt,name=target_epoch,json=targetEpoch,proto3" json:"target_epoch,omitempty"` // its epoch there; when it does not move, the last that was given
+	TargetWhy     string                 `protobuf:"bytes,10,opt,name=target_why,json=targetWhy,proto3" json:"target_why,omitempty"`       // why it moves, and why there
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -112,6 +115,27 @@ func (x *VRegion) GetOwners() []uint64 {
 func (x *VRegion) GetWhy() string {
 	if x != nil {
 		return x.Why
+	}
+	return ""
+}
+
+func (x *VRegion) GetTarget() uint64 {
+	if x != nil {
+		return x.Target
+	}
+	return 0
+}
+
+func (x *VRegion) GetTargetEpoch() uint64 {
+	if x != nil {
+		return x.TargetEpoch
+	}
+	return 0
+}
+
+func (x *VRegion) GetTargetWhy() string {
+	if x != nil {
+		return x.TargetWhy
 	}
 	return ""
 }
@@ -398,7 +422,7 @@ var File_vregion_proto protoreflect.FileDescriptor
 const file_vregion_proto_rawDesc = "" +
 	"\n" +
 	"\rvregion.proto\x12\n" +
-	"splitvm.v1\"\x9b\x01\n" +
+	"splitvm.v1\"\xf5\x01\n" +
 	"\aVRegion\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x14\n" +
 	"\x05vnode\x18\x02 \x01(\x04R\x05vnode\x12\x14\n" +
@@ -406,7 +430,12 @@ const file_vregion_proto_rawDesc = "" +
 	"\x05bytes\x18\x04 \x01(\x04R\x05bytes\x12\x14\n" +
 	"\x05epoch\x18\x05 \x01(\x04R\x05epoch\x12\x16\n" +
 	"\x06owners\x18\x06 \x03(\x04R\x06owners\x12\x10\n" +
-	"\x03why\x18\a \x01(\tR\x03why\"\x8a\x01\n" +
+	"\x03why\x18\a \x01(\tR\x03why\x12\x16\n" +
+	"\x06target\x18\b \x01(\x04R\x06target\x12!\n" +
+	"\ftarget_epoch\x18\t \x01(\x04R\vtargetEpoch\x12\x1d\n" +
+	"\n" +
+	"target_why\x18\n" +
+	" \x01(\tR\ttargetWhy\"\x8a\x01\n" +
 	"\x14PlaceVRegionsRequest\x12\x14\n" +
 	"\x05vnode\x18\x01 \x01(\x04R\x05vnode\x12\x10\n" +
 	"\x03run\x18\x02 \x01(\x04R\x03run\x12\x18\n" +

@@ -23,10 +23,12 @@ type Member struct {
 	Self *api.Member
 	// Report tells, for each heartbeat, what is in use and, at a memory
 	// monitor, every vRegion that is held. May be nil.
-	Report func() (*api.Resources, []remote.VRegionID)
-	// Forget is given the reported vRegions that belong to nobody any more. May be
-	// nil.
-	Forget func([]remote.VRegionID)
+	Report func() (*api.Resources, []remote.Owned)
+	// Forget is given the reported vRegions that the monitor does not own any more,
+	// under the epochs that were reported. May be nil.
+	Forget func([]remote.Owned)
+	// State is told when the rack gives the monitor another state. May be nil.
+	State func(api.MemberState)
 	// Joined is called with the member's id after each registration. May be nil.
 	Joined func(id remote.MonitorID)
 	// Stay tells, at the end, whether to stay a member until the lease ends: for a
@@ -141,8 +143,9 @@ func (m *Member) once(ctx context.Context, members api.MembersClient, ttl time.D
 	if m.Report != nil {
 		used, held := m.Report()
 		r.Used = used
-		for _, id := range held {
-			r.Vregions = append(r.Vregions, uint64(id))
+		for _, at := range held {
+			r.Vregions = append(r.Vregions, uint64(at.VRegion))
+			r.Epochs = append(r.Epochs, uint64(at.Epoch))
 		}
 	}
 	answer, err := members.Heartbeat(ctx, r)
@@ -152,12 +155,16 @@ func (m *Member) once(ctx context.Context, members api.MembersClient, ttl time.D
 	if err != nil {
 		return err
 	}
-	if len(answer.Forget) > 0 && m.Forget != nil {
-		var ids []remote.VRegionID
-		for _, id := range answer.Forget {
-			ids = append(ids, remote.VRegionID(id))
+	if m.State != nil && answer.State != m.Self.State {
+		m.State(answer.State)
+	}
+	m.Self.State = answer.State
+	if n := len(answer.Forget); n > 0 && n == len(answer.ForgetEpochs) && m.Forget != nil {
+		var list []remote.Owned
+		for i, id := range answer.Forget {
+			list = append(list, remote.Owned{VRegion: remote.VRegionID(id), Epoch: remote.Epoch(answer.ForgetEpochs[i])})
 		}
-		m.Forget(ids)
+		m.Forget(list)
 	}
 	return nil
 }

@@ -56,7 +56,7 @@ func (g *global) Heartbeat(_ context.Context, r *api.HeartbeatRequest) (*api.Hea
 	if n == 3 {
 		return nil, status.Error(codes.NotFound, "who?")
 	}
-	return &api.HeartbeatResponse{Forget: r.Vregions[:1]}, nil
+	return &api.HeartbeatResponse{Forget: r.Vregions[:1], ForgetEpochs: r.Epochs[:1], State: api.MemberState_MEMBER_STATE_DRAINING}, nil
 }
 
 func (g *global) Leave(context.Context, *api.LeaveRequest) (*api.LeaveResponse, error) {
@@ -88,10 +88,14 @@ func TestKeep(t *testing.T) {
 	leader := &global{leads: true, beaten: make(chan struct{})}
 	addresses := serve(t, &global{}) + "," + serve(t, leader) + "," + serve(t, &global{})
 	ctx, cancel := context.WithCancel(t.Context())
-	forgotten := make(chan remote.VRegionID, 100)
+	forgotten := make(chan remote.Owned, 100)
+	states := make(chan api.MemberState, 100)
 	m := &Member{Global: []string{addresses}, Self: &api.Member{Role: api.Role_ROLE_MEMORY, Name: "m"},
-		Report: func() (*api.Resources, []remote.VRegionID) { return &api.Resources{}, []remote.VRegionID{1, 2} },
-		Forget: func(ids []remote.VRegionID) { forgotten <- ids[0] },
+		Report: func() (*api.Resources, []remote.Owned) {
+			return &api.Resources{}, []remote.Owned{{VRegion: 1, Epoch: 3}, {VRegion: 2, Epoch: 4}}
+		},
+		Forget: func(list []remote.Owned) { forgotten <- list[0] },
+		State:  func(s api.MemberState) { states <- s },
 		Log:    slog.New(slog.NewTextHandler(io.Discard, nil))}
 	done := make(chan error, 1)
 	go func() { done <- m.Keep(ctx) }()
@@ -111,8 +115,11 @@ func TestKeep(t *testing.T) {
 	if leader.registered != 2 || leader.left != 1 || m.Self.Id != 7 {
 		t.Errorf("registered %d times, want 2; left %d times, want 1; id %d", leader.registered, leader.left, m.Self.Id)
 	}
-	if b := leader.beats[0]; b.Instance == 0 || len(b.Vregions) != 2 || <-forgotten != 1 {
+	if b := leader.beats[0]; b.Instance == 0 || len(b.Vregions) != 2 || <-forgotten != (remote.Owned{VRegion: 1, Epoch: 3}) {
 		t.Errorf("heartbeat %v", b)
+	}
+	if n := len(states); n != 1 || <-states != api.MemberState_MEMBER_STATE_DRAINING {
+		t.Errorf("told of %d states, want one", n)
 	}
 }
 

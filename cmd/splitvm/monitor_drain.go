@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/docker/go-units"
+	"github.com/urfave/cli/v3"
+	"golang.org/x/term"
+	"google.golang.org/grpc"
+
+	"splitvm/remote"
+	"splitvm/remote/api"
+)
+
+const monitorDrainDescription = `Moves everything that a memory monitor holds to the rack's other memory monitors,
+with the guests running, and gives it nothing new from now on. Returns when the
+monitor holds nothing any more: then it may be stopped.
+
+It is the rack that drains. Ctrl-C ends this command and not the drain, which the
+same command watches again; --cancel ends the drain: the monitor takes new vRegions
+again, and those that moved stay where they are.
+
+Examples:
+   splitvm monitor drain memory-1
+   splitvm monitor drain --cancel memory-1
+   splitvm monitor drain memory-1 -o json && ssh host1 systemctl stop splitvm-memory`
+
+func monitorDrainCommand() *cli.Command {
+	return &cli.Command{
+		Name: "drain", Usage: "move everything away from a memory monitor, so that it can leave", ArgsUsage: "NAME|ID",
+		Description: monitorDrainDescription,
+		Flags: []cli.Flag{globalFlag(), outputFlag(),
+			&cli.BoolFlag{Name: "cancel", Usage: "take new vRegions again; what is moving now goes on to its end"},
+			&cli.BoolFlag{Name: "detach", Aliases: []string{"d"}, Usage: "don't wait for the end"}},
+		Action: func(ctx context.Context, c *cli.Command) error {
+			if c.Args().Len() != 1 {
+				return &exitError{exitUsage, errors.New("drain: give the name or the id of one memory monitor; `splitvm monitor ls` lists them")}
+			}
+			return onRack(c, func(conn *grpc.ClientConn) error {
+				members := api.NewMembersClient(conn)
+				s, err := members.Drain(ctx, &api.DrainRequest{Member: c.Args().First(), Cancel: c.Bool("cancel")})
+				if err == nil && !c.Bool("detach") && !c.Bool("cancel") {
+					s, err = watchDrain(ctx, c, members, s)
+				}
+				if err != nil {
+					return err
+				}
+				return printDrain(c, s)
+			})
+		},
+	}
+}
+
+// drainLook is how often a drain is looked at.
+const drainLook = 200 * time.Millisecond
+
+// watchDrain shows a drain's progress until its end.
+func watchDrain(ctx context.Context, c *cli.Command, members api.MembersClient, s *api.DrainStatus) (*api.DrainStatus, error) {
+	name := s.Member.Name
+	show := newDrainProgress(c.Root().ErrWriter, s)
+	defer show.end()
+	for s.Member.State == api.MemberState_MEMBER_STATE_DRAINING {
+		show.status(s)
+		select {
+		case <-ctx.Done():
+			show.end()
+			return nil, fmt.Errorf("the drain of %s goes on; `splitvm monitor drain %s` watches it, with --cancel it ends", name, name)
+		case <-time.After(drainLook):
+		}
+		now, err := members.GetDrain(ctx, &api.DrainRef{Member: fmt.Sprint(s.Member.Id)})
+		if ctx.Err() != nil {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("while %s was being drained: %w", name, plain(err))
+		}
+		s = now
+	}
+	if s.Member.State != api.MemberState_MEMBER_STATE_DRAINED {
+		return nil, fmt.Errorf("the drain of %s was cancelled", name)
+	}
+	return s, nil
+}
+
+func printDrain(c *cli.Command, s *api.DrainStatus) error {
+	if c.String("output") != "table" {
+		return print(c, message{s}, table{})
+	}
+	w, name := c.Root().Writer, s.Member.Name
+	switch s.Member.State {
+	case api.MemberState_MEMBER_STATE_DRAINED:
+		fmt.Fprintf(w, "%s is drained: it holds nothing any more and may be stopped.\n", name)
+	case api.MemberState_MEMBER_STATE_DRAINING:
+		fmt.Fprintf(w, "%s is being drained: %d vRegions, %s, are left.\n", name, s.VregionsLeft, units.BytesSize(float64(s.BytesLeft)))
+	default:
+		fmt.Fprintf(w, "%s takes new vRegions again.\n", name)
+	}
+	return nil
+}
+
+// drainProgress shows how a drain goes on: one line that changes on a terminal,
+// elsewhere a line when the number of vRegions or the trouble changes.
+type drainProgress struct {
+	w        io.Writer
+	terminal bool
+	began    time.Time
+	first    uint64 // bytes to move in the beginning
+	last     string
+	open     bool
+}
+
+func newDrainProgress(w io.Writer, s *api.DrainStatus) *drainProgress {
+	p := &drainProgress{w: w, began: time.Now(), first: s.BytesLeft}
+	if f, ok := w.(*os.File); ok {
+		p.terminal = term.IsTerminal(int(f.Fd()))
+	}
+	return p
+}
+
+func (p *drainProgress) status(s *api.DrainStatus) {
+	what := fmt.Sprintf("%s: %d vRegions left", s.Member.Name, s.VregionsLeft)
+	if s.VregionsLeft == 0 {
+		what = fmt.Sprintf("%s: everything has moved; waiting for its word that it holds nothing", s.Member.Name)
+	}
+	if s.Waiting != "" {
+		what += "; waiting: " + s.Waiting
+	}
+	if !p.terminal {
+		if what != p.last {
+			fmt.Fprintln(p.w, what)
+		}
+		p.last = what
+		return
+	}
+	if s.VregionsLeft > 0 {
+		what += fmt.Sprintf(", %s%s", units.BytesSize(float64(s.BytesLeft)), p.eta(s.BytesLeft))
+	}
+	for _, m := range s.Moving {
+		what += fmt.Sprintf("; %v", remote.VRegionID(m.Vregion))
+	}
+	fmt.Fprintf(p.w, "\r\x1b[K%s", what)
+	p.open = true
+}
+
+// eta guesses how long the rest takes from how long what is done took.
+func (p *drainProgress) eta(left uint64) string {
+	took, done := time.Since(p.began), p.first-min(left, p.first)
+	if done == 0 || took < time.Second {
+		return ""
+	}
+	rest := time.Duration(float64(took) / float64(done) * float64(left))
+	return fmt.Sprintf(", about %v to go", rest.Round(time.Second))
+}
+
+// end leaves the line that changes.
+func (p *drainProgress) end() {
+	if p.open {
+		fmt.Fprintln(p.w)
+		p.open = false
+	}
+}
