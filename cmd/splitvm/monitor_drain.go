@@ -12,6 +12,8 @@ import (
 	"github.com/urfave/cli/v3"
 	"golang.org/x/term"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"splitvm/remote"
 	"splitvm/remote/api"
@@ -75,6 +77,9 @@ func watchDrain(ctx context.Context, c *cli.Command, members api.MembersClient, 
 		now, err := members.GetDrain(ctx, &api.DrainRef{Member: fmt.Sprint(s.Member.Id)})
 		if ctx.Err() != nil {
 			continue
+		}
+		if status.Code(err) == codes.NotFound {
+			return nil, fmt.Errorf("%s has left the rack before it was drained: `splitvm events` tells why, `splitvm ps -a` which vNodes ended with it", name)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("while %s was being drained: %w", name, plain(err))

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"slices"
 	"sync"
+
+	"splitvm/remote"
 )
 
 // MoveState is how far a move in the background has got.
@@ -33,36 +35,53 @@ type background struct {
 	done chan struct{} // closed when it is over; nil: there was none; guarded by mu
 	err  error         // written before done is closed
 	wg   sync.WaitGroup
+	// failed has the newest epoch of each vRegion to which a move was said to have
+	// failed: a request of it that comes late begins nothing. Guarded by mu.
+	failed map[uint32]remote.Epoch
 }
 
 // KeepMoving begins to move a vRegion, unless that was asked for before, and tells
-// how far it has got. Another one has to be over before.
+// how far it has got. Another one has to be over before. A move whose address is
+// not known any more is not begun; one that was begun is told of as ever.
 func (k *Keeper) KeepMoving(ctx context.Context, m Move) (MoveStatus, error) {
 	b := &k.background
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	_, regions := k.guest.Placed()
-	switch known := slices.ContainsFunc(regions, func(r Region) bool { return r.Index == m.Index }); {
-	case !known || m.To == "" || m.Epoch == 0:
-		return MoveStatus{State: MoveFailed, Reason: "there is no such vRegion, or no monitor for it"}, nil
+	known := slices.ContainsFunc(regions, func(r Region) bool { return r.Index == m.Index })
+	same := b.done != nil && b.move.Index == m.Index && b.move.Epoch == m.Epoch
+	busy := b.done != nil && !closed(b.done)
+	switch {
 	case k.guest.hasMoved(m):
 		return MoveStatus{State: MoveDone}, nil
-	case b.done != nil && b.move != m && !closed(b.done):
+	case !same && (!known || m.To == "" || m.Epoch <= b.failed[m.Index]):
+		return b.fail(m, "there is no such vRegion, or no monitor for it"), nil
+	case !same && busy:
 		return MoveStatus{}, errors.New("another vRegion of this vNode is moving")
-	case b.done == nil || b.move != m:
+	case !same:
 		b.begin(k, m)
 	}
 	if closed(b.done) {
 		if b.err == nil { // a moment ago
 			return MoveStatus{State: MoveDone}, nil
 		}
-		return MoveStatus{State: MoveFailed, Reason: b.err.Error()}, nil
+		return b.fail(m, b.err.Error()), nil
 	}
 	status := MoveStatus{State: MoveUnderWay}
 	if s, err := k.Stats(ctx); err == nil && s.Moving != nil && s.Moving.Region == int(m.Index) {
 		status.Copied, status.Left = s.Moving.Copied, s.Moving.Left
 	}
 	return status, nil
+}
+
+// fail is the answer about a move that has failed, for good. Preconditions: mu is
+// held.
+func (b *background) fail(m Move, reason string) MoveStatus {
+	if b.failed == nil {
+		b.failed = map[uint32]remote.Epoch{}
+	}
+	b.failed[m.Index] = max(b.failed[m.Index], m.Epoch)
+	return MoveStatus{State: MoveFailed, Reason: reason}
 }
 
 // begin starts a move. Preconditions: mu is held, no other is under way.

@@ -38,3 +38,26 @@ func TestMovedOwner(t *testing.T) {
 		t.Errorf("the next pager refuses it: %v", err)
 	}
 }
+
+// A move that was said to have failed is not begun by a request of it that comes
+// late; the next one, of a newer epoch, is another matter.
+func TestFailedMoveStays(t *testing.T) {
+	a := goodAttach()
+	a.Regions = a.Regions[:1]
+	k := &Keeper{guest: &Guest{attach: *a}}
+	for _, m := range []Move{{Index: 1, Epoch: 5}, {Index: 1, Epoch: 5, To: "c:1"}, {Index: 1, Epoch: 4, To: "c:1"}, {Index: 9, Epoch: 5, To: "c:1"}} {
+		if s, err := k.KeepMoving(t.Context(), m); err != nil || s.State != MoveFailed || s.Reason == "" {
+			t.Errorf("%+v: %+v, %v, want that it has failed", m, s, err)
+		}
+	}
+	if k.background.done != nil {
+		t.Error("a move was begun")
+	}
+	done := Move{Index: 1, Epoch: 6, To: "c:1"}
+	if err := k.guest.moved(&done); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := k.KeepMoving(t.Context(), Move{Index: 1, Epoch: 6}); err != nil || s.State != MoveDone {
+		t.Errorf("a move that is done, without an address: %+v, %v", s, err)
+	}
+}

@@ -2,33 +2,73 @@ package rack
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"splitvm/remote"
 )
 
-// verifying starts a vNode of 64 MiB that writes and checks its memory for as many
-// accesses, most of it at memory monitors.
-func (r *rack) verifying(name string, accesses int) {
-	r.t.Helper()
-	r.must("run", "--global", "auto", "--detach", "--name", name, "--bare", fmt.Sprintf("verify,writes=0.5,accesses=%d", accesses),
-		"--mem", "64M", "--vregion", "8M", "--excache", "8M")
-	r.eventually(name+" has most of its memory at monitors", func() bool { return sum(r.held()) > 40<<20 })
+// verifier is a vNode with 8 vRegions that writes and checks its memory for as long
+// as it is let.
+type verifier struct {
+	r     *rack
+	name  string
+	lines uint64
 }
 
-// verified waits for the end of a vNode that verifies, and fails the test if it
-// has found anything wrong.
-func (r *rack) verified(name string) {
+// verifying starts one with some MiB of memory and waits until most of it is at
+// memory monitors. It goes over its lines in order, or jumps about.
+func (r *rack) verifying(name string, mem int, how string) *verifier {
 	r.t.Helper()
-	r.eventually(name+" has ended", func() bool {
-		s := r.vnode(name).State
-		return s != "VNODE_STATE_RUNNING" && s != "VNODE_STATE_STARTING"
-	})
-	if v := r.vnode(name); v.State != "VNODE_STATE_EXITED" || v.ExitStatus != 0 {
-		r.t.Errorf("%s: %+v\n%s", name, v, r.must("logs", name))
+	size := func(part int) string { return fmt.Sprintf("%dM", mem/part) }
+	r.must("run", "--global", "auto", "--detach", "--name", name, "--bare", fmt.Sprintf("verify,writes=0.5,accesses=%d%s", uint64(1)<<40, how),
+		"--mem", size(1), "--vregion", size(8), "--excache", size(8))
+	r.eventually(name+" has most of its memory at monitors", func() bool { return sum(r.held()) > float64(mem<<20)*0.6 })
+	return &verifier{r, name, uint64(mem) << 20 / remote.LineSize}
+}
+
+const (
+	inOrder = ",in-order"
+	atWill  = ""
+)
+
+// fetched is how many lines have come from memory monitors since its pager started.
+func (v *verifier) fetched() uint64 {
+	v.r.t.Helper()
+	s := list[struct {
+		ExCache struct {
+			Missed uint64 `json:"faults_missed"`
+			Ahead  uint64 `json:"lines_ahead"`
+		} `json:"excache"`
+	}](v.r, "stats", v.name)
+	return s.ExCache.Missed + s.ExCache.Ahead
+}
+
+// runs fails the test if the guest has not outlasted what was done to its rack.
+func (v *verifier) runs() bool {
+	v.r.t.Helper()
+	now := v.r.vnode(v.name)
+	if now.State != "VNODE_STATE_RUNNING" {
+		v.r.t.Fatalf("%s does not run: %+v\n%s", v.name, now, v.r.must("logs", v.name))
 	}
-	r.must("rm", name)
+	return true
+}
+
+// verified waits until the guest has fetched its memory several times over and found
+// no wrong word, and removes it.
+func (v *verifier) verified() {
+	v.r.t.Helper()
+	v.runs()
+	enough := v.fetched() + 6*v.lines
+	v.r.eventually(v.name+" has checked its memory", func() bool { return v.runs() && v.fetched() >= enough })
+	v.r.must("stop", v.name)
+	if now := v.r.vnode(v.name); now.ExitStatus != 143 {
+		v.r.t.Errorf("%s was stopped: %+v", v.name, now)
+	}
+	v.r.must("rm", v.name)
 }
 
 // drained is what `monitor drain -o json` prints.
@@ -36,7 +76,9 @@ type drained struct {
 	Member struct {
 		State string `json:"state"`
 	} `json:"member"`
-	Left int `json:"vregions_left"`
+	Left    int        `json:"vregions_left"`
+	Moving  []struct{} `json:"moving"`
+	Waiting string     `json:"waiting"`
 }
 
 // owner counts the vRegions of each owner.
@@ -64,7 +106,7 @@ func (r *rack) idOf(name string) string {
 // gets nothing new, and can be stopped; the guest finds every word.
 func TestDrain(t *testing.T) {
 	r := up(t, "--memories", "3", "--memory", "256M", "--lease", "3s")
-	r.verifying("v", 200_000)
+	v := r.verifying("v", 64, atWill)
 	id := r.idOf("memory-1")
 	if r.owners()[id] == 0 {
 		t.Fatal("memory-1 has nothing to be drained")
@@ -73,9 +115,7 @@ func TestDrain(t *testing.T) {
 	if d.Member.State != "MEMBER_STATE_DRAINED" || d.Left != 0 {
 		t.Errorf("drained: %+v", d)
 	}
-	if v := r.vnode("v"); v.State != "VNODE_STATE_RUNNING" {
-		t.Errorf("the guest did not run through the drain: %+v", v)
-	}
+	v.runs()
 	r.must("run", "--global", "auto", "--detach", "--name", "w", "--bare", fmt.Sprintf("verify,accesses=%d", 1<<40), "--mem", "64M", "--vregion", "8M", "--excache", "8M")
 	r.eventually("w has its memory", func() bool { return len(list[[]vregion](r, "vregion", "ls", "w")) == 8 })
 	if n := r.owners()[id]; n != 0 {
@@ -95,7 +135,7 @@ func TestDrain(t *testing.T) {
 	r.eventually("memory-1 has left", func() bool { return r.happened("member.left", "memory-1", "") })
 	r.must("stop", "w")
 	r.must("rm", "w")
-	r.verified("v")
+	v.verified()
 	r.empty()
 }
 
@@ -117,8 +157,12 @@ func TestDrainRefused(t *testing.T) {
 	}
 	r.must("run", "--global", "auto", "--detach", "--name", "v", "--bare", fmt.Sprintf("verify,accesses=%d", 1<<40), "--mem", "96M", "--vregion", "8M", "--excache", "4M")
 	r.eventually("v has its memory", func() bool { return len(list[[]vregion](r, "vregion", "ls", "v")) == 12 })
+	before := r.owners()
 	if out, err := r.try("monitor", "drain", "memory-1"); err == nil || !strings.Contains(out, "no room for") || !strings.Contains(out, "splitvm monitor memory --global") {
 		t.Errorf("without room: %v, %q", err, out)
+	}
+	if now := r.owners(); !maps.Equal(now, before) {
+		t.Errorf("owners after a drain that was refused: %v, before %v", now, before)
 	}
 	r.must("stop", "v")
 	r.must("rm", "v")

@@ -1,6 +1,7 @@
 package rack
 
 import (
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -17,12 +18,19 @@ func (r *rack) long(name string) vnode {
 	return r.vnode(name)
 }
 
-// kill kills a monitor of the rack.
+// kill kills a monitor of the rack and waits until it is dead: `rack up` starts
+// again what is.
 func (r *rack) kill(name string) {
 	r.t.Helper()
-	if err := unix.Kill(r.process(name).PID, unix.SIGKILL); err != nil {
+	pid := r.process(name).PID
+	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
 		r.t.Fatal(err)
 	}
+	r.eventually(name+" is dead", func() bool {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		_, after, _ := strings.Cut(string(stat), ") ")
+		return err != nil || strings.HasPrefix(after, "Z")
+	})
 }
 
 // alive tells whether a vNode's VMM runs still.

@@ -136,22 +136,11 @@ func (l *leader) volumesOf(v *api.VNode) []*api.VolumePlace {
 }
 
 // settle makes a storage monitor that came (back) known as the home of what it has:
-// its address, and what is promised there.
-func (l *leader) settle(c *change, m *member, returned bool) {
-	if m.Role != api.Role_ROLE_STORAGE {
-		return
-	}
-	home := proto.CloneOf(m.Member)
-	l.homes[m.Id] = home
-	c.put(idKey(keyHome, m.Id), home)
-	if !returned {
-		return
-	}
-	for _, v := range l.volumes {
-		for _, r := range v.Replicas {
-			if r == m.Id {
-				l.pools[m.Role].Promise(place.ID(r), place.Amount{v.Bytes})
-			}
-		}
+// its address.
+func (l *leader) settle(c *change, m *member) {
+	if m.Role == api.Role_ROLE_STORAGE {
+		home := proto.CloneOf(m.Member)
+		l.homes[m.Id] = home
+		c.put(idKey(keyHome, m.Id), home)
 	}
 }

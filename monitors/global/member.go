@@ -71,19 +71,51 @@ func (l *leader) register(ctx context.Context, in *api.Member) (*api.RegisterRes
 	case m.Id == 0 || m.Id > l.counts["member"]:
 		m.Id = l.next(&c, "member")
 	}
-	m.State, m.JoinedUnixMs = api.MemberState_MEMBER_STATE_UP, time.Now().UnixMilli()
+	m.State, m.JoinedUnixMs = stateOnReturn(in.State), time.Now().UnixMilli()
 	if old != nil {
 		m.State, m.JoinedUnixMs = old.State, old.JoinedUnixMs
 	}
 	l.members[m.Id] = m
 	l.offer(m)
-	l.settle(&c, m, old == nil)
+	l.settle(&c, m)
+	if old == nil {
+		l.promiseAgain(m)
+	}
 	c.put(idKey(keyMember, m.Id), m.Member, clientv3.WithLease(m.lease))
 	l.happened(&c, "member.joined", m.about(), "%s of %s", roleName(m.Role), offerText(m.Member))
 	if err := l.commit(&c); err != nil {
 		return nil, err
 	}
 	return &api.RegisterResponse{Id: m.Id, TtlMs: lease.TTL * 1000}, nil
+}
+
+// stateOnReturn is the state of a member that was lost, and so forgotten, from the
+// state that it was told last: a drain goes on.
+func stateOnReturn(was api.MemberState) api.MemberState {
+	switch was {
+	case api.MemberState_MEMBER_STATE_DRAINING, api.MemberState_MEMBER_STATE_DRAINED:
+		return api.MemberState_MEMBER_STATE_DRAINING
+	}
+	return api.MemberState_MEMBER_STATE_UP
+}
+
+// promiseAgain puts into the pool what a member that was lost, and is back, has and
+// is to have. The caller holds mu.
+func (l *leader) promiseAgain(m *member) {
+	switch m.Role {
+	case api.Role_ROLE_MEMORY:
+		for _, r := range l.known {
+			if r.Target == m.Id || slices.Contains(r.Owners, m.Id) {
+				l.pools[m.Role].Promise(place.ID(m.Id), place.Amount{r.Bytes})
+			}
+		}
+	case api.Role_ROLE_STORAGE:
+		for _, v := range l.volumes {
+			if slices.Contains(v.Replicas, m.Id) {
+				l.pools[m.Role].Promise(place.ID(m.Id), place.Amount{v.Bytes})
+			}
+		}
+	}
 }
 
 // returns tells whether a monitor that starts again has what it had, and so its id.
@@ -170,6 +202,7 @@ func (l *leader) gone(m *member, how string) error {
 	delete(l.members, m.Id)
 	l.pools[m.Role].Remove(place.ID(m.Id))
 	c.remove(idKey(keyMember, m.Id))
+	l.divert(&c, m)
 	l.happened(&c, "member."+how, m.about(), "%s%s", roleName(m.Role), l.affected(m))
 	if m.Role == api.Role_ROLE_PROCESSOR {
 		for _, v := range l.vnodes {

@@ -25,6 +25,7 @@ type moves struct {
 // relocation is a vRegion on its way. Guarded by leader.mu.
 type relocation struct {
 	vnode        uint64
+	to           string // the target's name
 	began        time.Time
 	copied, left uint64 // bytes
 	trouble      string // why it does not go on
@@ -88,7 +89,7 @@ func (l *leader) moveSome() error {
 			continue
 		}
 		busy[r.Vnode] = true
-		l.moves.active[id] = &relocation{vnode: r.Vnode, began: time.Now()}
+		l.moves.active[id] = &relocation{vnode: r.Vnode, to: l.memberName(r.Target), began: time.Now()}
 		l.wg.Go(func() { l.relocate(id) })
 	}
 	return nil
@@ -137,7 +138,7 @@ func (l *leader) moveRequest(id uint64) (processor uint64, ask *api.MoveVRegionR
 	if m := l.members[r.Target]; m != nil && len(m.Data) > 0 {
 		ask.To = m.Data[0]
 	}
-	return v.Processor, ask // without an address it fails, if it has not been done
+	return v.Processor, ask // without an address it fails, if it was not begun
 }
 
 // heard takes the answer to a request, and tells whether the move is over.
@@ -158,7 +159,7 @@ func (l *leader) heard(id uint64, ask *api.MoveVRegionRequest, answer *api.MoveV
 	case api.MoveVRegionResponse_STATE_MOVED:
 		err = l.moved(r, a)
 	case api.MoveVRegionResponse_STATE_FAILED:
-		err = l.notMoved(r, answer.Reason)
+		err = l.notMoved(r, a.to, answer.Reason)
 	default:
 		a.copied, a.left = answer.CopiedBytes, answer.LeftBytes
 		return false
@@ -199,16 +200,19 @@ func (l *leader) moved(r *api.VRegion, a *relocation) error {
 	var c change
 	c.put(idKey(keyRegion, r.Id), r)
 	l.happened(&c, "vregion.moved", l.aboutVRegion(r), "%v, %d MiB, from %s to %s in %v", remote.VRegionID(r.Id), r.Bytes>>20,
-		l.memberName(from), l.memberName(r.Owners[0]), time.Since(a.began).Round(time.Millisecond))
+		l.memberName(from), a.to, time.Since(a.began).Round(time.Millisecond))
 	return l.commit(&c)
 }
 
 // notMoved leaves the owner who it is. The caller holds mu.
-func (l *leader) notMoved(r *api.VRegion, reason string) error {
+func (l *leader) notMoved(r *api.VRegion, to, reason string) error {
+	if l.members[r.Target] == nil {
+		reason = to + " is no member of the rack any more; " + reason
+	}
 	l.moves.late[r.Id] = time.Now().Add(failedTime)
 	var c change
 	l.happened(&c, "vregion.not-moved", l.aboutVRegion(r), "%v, from %s to %s: %s", remote.VRegionID(r.Id),
-		l.memberName(r.Owners[0]), l.memberName(r.Target), reason)
+		l.memberName(r.Owners[0]), to, reason)
 	l.unaim(&c, r)
 	return l.commit(&c)
 }
