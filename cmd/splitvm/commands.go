@@ -15,6 +15,7 @@ func commands() []*cli.Command {
 		inspectCommand(),
 		eventsCommand(),
 		vregionCommand(),
+		rebalanceCommand(),
 		imageCommand(),
 		volumeCommand(),
 		execCommand(),

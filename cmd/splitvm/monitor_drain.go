@@ -4,18 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"time"
 
 	"github.com/docker/go-units"
 	"github.com/urfave/cli/v3"
-	"golang.org/x/term"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"splitvm/remote"
 	"splitvm/remote/api"
 )
 
@@ -58,21 +54,18 @@ func monitorDrainCommand() *cli.Command {
 	}
 }
 
-// drainLook is how often a drain is looked at.
-const drainLook = 200 * time.Millisecond
-
 // watchDrain shows a drain's progress until its end.
 func watchDrain(ctx context.Context, c *cli.Command, members api.MembersClient, s *api.DrainStatus) (*api.DrainStatus, error) {
 	name := s.Member.Name
-	show := newDrainProgress(c.Root().ErrWriter, s)
+	show := newMoveProgress(c.Root().ErrWriter, name, s.BytesLeft)
 	defer show.end()
 	for s.Member.State == api.MemberState_MEMBER_STATE_DRAINING {
-		show.status(s)
+		show.status(drainText(s), s.BytesLeft, s.Moving)
 		select {
 		case <-ctx.Done():
 			show.end()
 			return nil, fmt.Errorf("the drain of %s goes on; `splitvm monitor drain %s` watches it, with --cancel it ends", name, name)
-		case <-time.After(drainLook):
+		case <-time.After(moveLook):
 		}
 		now, err := members.GetDrain(ctx, &api.DrainRef{Member: fmt.Sprint(s.Member.Id)})
 		if ctx.Err() != nil {
@@ -92,6 +85,18 @@ func watchDrain(ctx context.Context, c *cli.Command, members api.MembersClient, 
 	return s, nil
 }
 
+// drainText is what a drain is at.
+func drainText(s *api.DrainStatus) string {
+	what := fmt.Sprintf("%d vRegions left", s.VregionsLeft)
+	if s.VregionsLeft == 0 {
+		what = "everything has moved; waiting for its word that it holds nothing"
+	}
+	if s.Waiting != "" {
+		what += "; waiting: " + s.Waiting
+	}
+	return what
+}
+
 func printDrain(c *cli.Command, s *api.DrainStatus) error {
 	if c.String("output") != "table" {
 		return print(c, message{s}, table{})
@@ -106,66 +111,4 @@ func printDrain(c *cli.Command, s *api.DrainStatus) error {
 		fmt.Fprintf(w, "%s takes new vRegions again.\n", name)
 	}
 	return nil
-}
-
-// drainProgress shows how a drain goes on: one line that changes on a terminal,
-// elsewhere a line when the number of vRegions or the trouble changes.
-type drainProgress struct {
-	w        io.Writer
-	terminal bool
-	began    time.Time
-	first    uint64 // bytes to move in the beginning
-	last     string
-	open     bool
-}
-
-func newDrainProgress(w io.Writer, s *api.DrainStatus) *drainProgress {
-	p := &drainProgress{w: w, began: time.Now(), first: s.BytesLeft}
-	if f, ok := w.(*os.File); ok {
-		p.terminal = term.IsTerminal(int(f.Fd()))
-	}
-	return p
-}
-
-func (p *drainProgress) status(s *api.DrainStatus) {
-	what := fmt.Sprintf("%s: %d vRegions left", s.Member.Name, s.VregionsLeft)
-	if s.VregionsLeft == 0 {
-		what = fmt.Sprintf("%s: everything has moved; waiting for its word that it holds nothing", s.Member.Name)
-	}
-	if s.Waiting != "" {
-		what += "; waiting: " + s.Waiting
-	}
-	if !p.terminal {
-		if what != p.last {
-			fmt.Fprintln(p.w, what)
-		}
-		p.last = what
-		return
-	}
-	if s.VregionsLeft > 0 {
-		what += fmt.Sprintf(", %s%s", units.BytesSize(float64(s.BytesLeft)), p.eta(s.BytesLeft))
-	}
-	for _, m := range s.Moving {
-		what += fmt.Sprintf("; %v", remote.VRegionID(m.Vregion))
-	}
-	fmt.Fprintf(p.w, "\r\x1b[K%s", what)
-	p.open = true
-}
-
-// eta guesses how long the rest takes from how long what is done took.
-func (p *drainProgress) eta(left uint64) string {
-	took, done := time.Since(p.began), p.first-min(left, p.first)
-	if done == 0 || took < time.Second {
-		return ""
-	}
-	rest := time.Duration(float64(took) / float64(done) * float64(left))
-	return fmt.Sprintf(", about %v to go", rest.Round(time.Second))
-}
-
-// end leaves the line that changes.
-func (p *drainProgress) end() {
-	if p.open {
-		fmt.Fprintln(p.w)
-		p.open = false
-	}
 }

@@ -137,6 +137,7 @@ type (
 	vregion struct {
 		ID     string   `json:"id"`
 		Owners []string `json:"owners"`
+		Target string   `json:"target"`
 	}
 	member struct {
 		ID   string `json:"id"`

@@ -209,7 +209,7 @@ func (l *leader) drainStatus(m *member) *api.DrainStatus {
 			done = min(a.copied, r.Bytes-min(a.left, r.Bytes))
 		}
 		s.BytesLeft -= min(done, r.Bytes)
-		s.Moving = append(s.Moving, &api.VRegionMove{Vregion: r.Id, Vnode: r.Vnode, From: m.Id, To: r.Target, CopiedBytes: a.copied, LeftBytes: a.left})
+		s.Moving = append(s.Moving, l.moveOf(r))
 		waits = append(waits, a.trouble)
 	}
 	if m.foreign > 0 {

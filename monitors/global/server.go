@@ -75,6 +75,14 @@ func (s *server) GetDrain(_ context.Context, r *api.DrainRef) (*api.DrainStatus,
 	return led(s, func(l *leader) (*api.DrainStatus, error) { return l.getDrain(r.Member) })
 }
 
+func (s *server) Rebalance(_ context.Context, r *api.RebalanceRequest) (*api.RebalancePlan, error) {
+	return led(s, func(l *leader) (*api.RebalancePlan, error) { return l.rebalance(r) })
+}
+
+func (s *server) ListMoves(context.Context, *api.ListMovesRequest) (*api.ListMovesResponse, error) {
+	return led(s, func(l *leader) (*api.ListMovesResponse, error) { return l.listMoves(), nil })
+}
+
 func (s *server) ListMembers(_ context.Context, r *api.ListMembersRequest) (*api.ListMembersResponse, error) {
 	return led(s, func(l *leader) (*api.ListMembersResponse, error) { return l.listMembers(r.Role), nil })
 }

@@ -953,6 +953,7 @@ type VRegionMove struct {
 	To            uint64                 `protobuf:"varint,4,opt,name=to,proto3" json:"to,omitempty"`
 	CopiedBytes   uint64                 `protobuf:"varint,5,opt,name=copied_bytes,json=copiedBytes,proto3" json:"copied_bytes,omitempty"`
 	LeftBytes     uint64                 `protobuf:"varint,6,opt,name=left_bytes,json=leftBytes,proto3" json:"left_bytes,omitempty"`
+	Active        bool                   `protobuf:"varint,7,opt,name=active,proto3" json:"active,omitempty"` // it has begun
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1029,6 +1030,375 @@ func (x *VRegionMove) GetLeftBytes() uint64 {
 	return 0
 }
 
+func (x *VRegionMove) GetActive() bool {
+	if x != nil {
+		return x.Active
+	}
+	return false
+}
+
+type RebalanceRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	DryRun        bool                   `protobuf:"varint,1,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"` // tell the plan and move nothing
+	Cancel        bool                   `protobuf:"varint,2,opt,name=cancel,proto3" json:"cancel,omitempty"`               // what was planned and has not begun does not move; what is moving goes on to its end
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RebalanceRequest) Reset() {
+	*x = RebalanceRequest{}
+	mi := &file_member_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RebalanceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RebalanceRequest) ProtoMessage() {}
+
+func (x *RebalanceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_member_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RebalanceRequest.ProtoReflect.Descriptor instead.
+func (*RebalanceRequest) Descriptor() ([]byte, []int) {
+	return file_member_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *RebalanceRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+func (x *RebalanceRequest) GetCancel() bool {
+	if x != nil {
+		return x.Cancel
+	}
+	return false
+}
+
+// RebalancePlan is what is to move so that every monitor has promised an even part
+// of what it offers.
+type RebalancePlan struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Steps         []*RebalanceStep       `protobuf:"bytes,1,rep,name=steps,proto3" json:"steps,omitempty"`          // those that were planned before and are not done included
+	Members       []*MemberBalance       `protobuf:"bytes,2,rep,name=members,proto3" json:"members,omitempty"`      // that take part, by id
+	Cancelled     uint32                 `protobuf:"varint,3,opt,name=cancelled,proto3" json:"cancelled,omitempty"` // steps
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RebalancePlan) Reset() {
+	*x = RebalancePlan{}
+	mi := &file_member_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RebalancePlan) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RebalancePlan) ProtoMessage() {}
+
+func (x *RebalancePlan) ProtoReflect() protoreflect.Message {
+	mi := &file_member_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RebalancePlan.ProtoReflect.Descriptor instead.
+func (*RebalancePlan) Descriptor() ([]byte, []int) {
+	return file_member_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *RebalancePlan) GetSteps() []*RebalanceStep {
+	if x != nil {
+		return x.Steps
+	}
+	return nil
+}
+
+func (x *RebalancePlan) GetMembers() []*MemberBalance {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+func (x *RebalancePlan) GetCancelled() uint32 {
+	if x != nil {
+		return x.Cancelled
+	}
+	return 0
+}
+
+type RebalanceStep struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Vregion       uint64                 `protobuf:"varint,1,opt,name=vregion,proto3" json:"vregion,omitempty"`
+	Vnode         uint64                 `protobuf:"varint,2,opt,name=vnode,proto3" json:"vnode,omitempty"`
+	From          uint64                 `protobuf:"varint,3,opt,name=from,proto3" json:"from,omitempty"` // members
+	To            uint64                 `protobuf:"varint,4,opt,name=to,proto3" json:"to,omitempty"`
+	Bytes         uint64                 `protobuf:"varint,5,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	Why           string                 `protobuf:"bytes,6,opt,name=why,proto3" json:"why,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,7,opt,name=epoch,proto3" json:"epoch,omitempty"` // of the vRegion when it is there
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RebalanceStep) Reset() {
+	*x = RebalanceStep{}
+	mi := &file_member_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RebalanceStep) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RebalanceStep) ProtoMessage() {}
+
+func (x *RebalanceStep) ProtoReflect() protoreflect.Message {
+	mi := &file_member_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RebalanceStep.ProtoReflect.Descriptor instead.
+func (*RebalanceStep) Descriptor() ([]byte, []int) {
+	return file_member_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *RebalanceStep) GetVregion() uint64 {
+	if x != nil {
+		return x.Vregion
+	}
+	return 0
+}
+
+func (x *RebalanceStep) GetVnode() uint64 {
+	if x != nil {
+		return x.Vnode
+	}
+	return 0
+}
+
+func (x *RebalanceStep) GetFrom() uint64 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+func (x *RebalanceStep) GetTo() uint64 {
+	if x != nil {
+		return x.To
+	}
+	return 0
+}
+
+func (x *RebalanceStep) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *RebalanceStep) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+func (x *RebalanceStep) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+type MemberBalance struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Member        uint64                 `protobuf:"varint,1,opt,name=member,proto3" json:"member,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	LimitBytes    uint64                 `protobuf:"varint,3,opt,name=limit_bytes,json=limitBytes,proto3" json:"limit_bytes,omitempty"`          // that may be promised
+	PromisedBytes uint64                 `protobuf:"varint,4,opt,name=promised_bytes,json=promisedBytes,proto3" json:"promised_bytes,omitempty"` // now, counting what moves where it goes
+	PlannedBytes  uint64                 `protobuf:"varint,5,opt,name=planned_bytes,json=plannedBytes,proto3" json:"planned_bytes,omitempty"`    // after all steps
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MemberBalance) Reset() {
+	*x = MemberBalance{}
+	mi := &file_member_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MemberBalance) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MemberBalance) ProtoMessage() {}
+
+func (x *MemberBalance) ProtoReflect() protoreflect.Message {
+	mi := &file_member_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MemberBalance.ProtoReflect.Descriptor instead.
+func (*MemberBalance) Descriptor() ([]byte, []int) {
+	return file_member_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *MemberBalance) GetMember() uint64 {
+	if x != nil {
+		return x.Member
+	}
+	return 0
+}
+
+func (x *MemberBalance) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *MemberBalance) GetLimitBytes() uint64 {
+	if x != nil {
+		return x.LimitBytes
+	}
+	return 0
+}
+
+func (x *MemberBalance) GetPromisedBytes() uint64 {
+	if x != nil {
+		return x.PromisedBytes
+	}
+	return 0
+}
+
+func (x *MemberBalance) GetPlannedBytes() uint64 {
+	if x != nil {
+		return x.PlannedBytes
+	}
+	return 0
+}
+
+type ListMovesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListMovesRequest) Reset() {
+	*x = ListMovesRequest{}
+	mi := &file_member_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListMovesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListMovesRequest) ProtoMessage() {}
+
+func (x *ListMovesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_member_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListMovesRequest.ProtoReflect.Descriptor instead.
+func (*ListMovesRequest) Descriptor() ([]byte, []int) {
+	return file_member_proto_rawDescGZIP(), []int{18}
+}
+
+type ListMovesResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Moves         []*VRegionMove         `protobuf:"bytes,1,rep,name=moves,proto3" json:"moves,omitempty"` // of vRegions that have a target, those that wait for their turn included
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListMovesResponse) Reset() {
+	*x = ListMovesResponse{}
+	mi := &file_member_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListMovesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListMovesResponse) ProtoMessage() {}
+
+func (x *ListMovesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_member_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListMovesResponse.ProtoReflect.Descriptor instead.
+func (*ListMovesResponse) Descriptor() ([]byte, []int) {
+	return file_member_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ListMovesResponse) GetMoves() []*VRegionMove {
+	if x != nil {
+		return x.Moves
+	}
+	return nil
+}
+
 var File_member_proto protoreflect.FileDescriptor
 
 const file_member_proto_rawDesc = "" +
@@ -1092,7 +1462,7 @@ const file_member_proto_rawDesc = "" +
 	"bytes_left\x18\x03 \x01(\x04R\tbytesLeft\x12#\n" +
 	"\rvregions_held\x18\x04 \x01(\rR\fvregionsHeld\x12/\n" +
 	"\x06moving\x18\x05 \x03(\v2\x17.splitvm.v1.VRegionMoveR\x06moving\x12\x18\n" +
-	"\awaiting\x18\x06 \x01(\tR\awaiting\"\xa3\x01\n" +
+	"\awaiting\x18\x06 \x01(\tR\awaiting\"\xbb\x01\n" +
 	"\vVRegionMove\x12\x18\n" +
 	"\avregion\x18\x01 \x01(\x04R\avregion\x12\x14\n" +
 	"\x05vnode\x18\x02 \x01(\x04R\x05vnode\x12\x12\n" +
@@ -1100,7 +1470,33 @@ const file_member_proto_rawDesc = "" +
 	"\x02to\x18\x04 \x01(\x04R\x02to\x12!\n" +
 	"\fcopied_bytes\x18\x05 \x01(\x04R\vcopiedBytes\x12\x1d\n" +
 	"\n" +
-	"left_bytes\x18\x06 \x01(\x04R\tleftBytes*d\n" +
+	"left_bytes\x18\x06 \x01(\x04R\tleftBytes\x12\x16\n" +
+	"\x06active\x18\a \x01(\bR\x06active\"C\n" +
+	"\x10RebalanceRequest\x12\x17\n" +
+	"\adry_run\x18\x01 \x01(\bR\x06dryRun\x12\x16\n" +
+	"\x06cancel\x18\x02 \x01(\bR\x06cancel\"\x93\x01\n" +
+	"\rRebalancePlan\x12/\n" +
+	"\x05steps\x18\x01 \x03(\v2\x19.splitvm.v1.RebalanceStepR\x05steps\x123\n" +
+	"\amembers\x18\x02 \x03(\v2\x19.splitvm.v1.MemberBalanceR\amembers\x12\x1c\n" +
+	"\tcancelled\x18\x03 \x01(\rR\tcancelled\"\xa1\x01\n" +
+	"\rRebalanceStep\x12\x18\n" +
+	"\avregion\x18\x01 \x01(\x04R\avregion\x12\x14\n" +
+	"\x05vnode\x18\x02 \x01(\x04R\x05vnode\x12\x12\n" +
+	"\x04from\x18\x03 \x01(\x04R\x04from\x12\x0e\n" +
+	"\x02to\x18\x04 \x01(\x04R\x02to\x12\x14\n" +
+	"\x05bytes\x18\x05 \x01(\x04R\x05bytes\x12\x10\n" +
+	"\x03why\x18\x06 \x01(\tR\x03why\x12\x14\n" +
+	"\x05epoch\x18\a \x01(\x04R\x05epoch\"\xa8\x01\n" +
+	"\rMemberBalance\x12\x16\n" +
+	"\x06member\x18\x01 \x01(\x04R\x06member\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1f\n" +
+	"\vlimit_bytes\x18\x03 \x01(\x04R\n" +
+	"limitBytes\x12%\n" +
+	"\x0epromised_bytes\x18\x04 \x01(\x04R\rpromisedBytes\x12#\n" +
+	"\rplanned_bytes\x18\x05 \x01(\x04R\fplannedBytes\"\x12\n" +
+	"\x10ListMovesRequest\"B\n" +
+	"\x11ListMovesResponse\x12-\n" +
+	"\x05moves\x18\x01 \x03(\v2\x17.splitvm.v1.VRegionMoveR\x05moves*d\n" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vROLE_GLOBAL\x10\x01\x12\x12\n" +
@@ -1111,13 +1507,15 @@ const file_member_proto_rawDesc = "" +
 	"\x18MEMBER_STATE_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fMEMBER_STATE_UP\x10\x01\x12\x19\n" +
 	"\x15MEMBER_STATE_DRAINING\x10\x02\x12\x18\n" +
-	"\x14MEMBER_STATE_DRAINED\x10\x032\x9f\x03\n" +
+	"\x14MEMBER_STATE_DRAINED\x10\x032\xaf\x04\n" +
 	"\aMembers\x12E\n" +
 	"\bRegister\x12\x1b.splitvm.v1.RegisterRequest\x1a\x1c.splitvm.v1.RegisterResponse\x12H\n" +
 	"\tHeartbeat\x12\x1c.splitvm.v1.HeartbeatRequest\x1a\x1d.splitvm.v1.HeartbeatResponse\x12<\n" +
 	"\x05Leave\x12\x18.splitvm.v1.LeaveRequest\x1a\x19.splitvm.v1.LeaveResponse\x12:\n" +
 	"\x05Drain\x12\x18.splitvm.v1.DrainRequest\x1a\x17.splitvm.v1.DrainStatus\x129\n" +
-	"\bGetDrain\x12\x14.splitvm.v1.DrainRef\x1a\x17.splitvm.v1.DrainStatus\x12N\n" +
+	"\bGetDrain\x12\x14.splitvm.v1.DrainRef\x1a\x17.splitvm.v1.DrainStatus\x12D\n" +
+	"\tRebalance\x12\x1c.splitvm.v1.RebalanceRequest\x1a\x19.splitvm.v1.RebalancePlan\x12H\n" +
+	"\tListMoves\x12\x1c.splitvm.v1.ListMovesRequest\x1a\x1d.splitvm.v1.ListMovesResponse\x12N\n" +
 	"\vListMembers\x12\x1e.splitvm.v1.ListMembersRequest\x1a\x1f.splitvm.v1.ListMembersResponseB\x18Z\x16splitvm/remote/api;apib\x06proto3"
 
 var (
@@ -1133,7 +1531,7 @@ func file_member_proto_rawDescGZIP() []byte {
 }
 
 var file_member_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_member_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_member_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_member_proto_goTypes = []any{
 	(Role)(0),                   // 0: splitvm.v1.Role
 	(MemberState)(0),            // 1: splitvm.v1.MemberState
@@ -1151,6 +1549,12 @@ var file_member_proto_goTypes = []any{
 	(*DrainRef)(nil),            // 13: splitvm.v1.DrainRef
 	(*DrainStatus)(nil),         // 14: splitvm.v1.DrainStatus
 	(*VRegionMove)(nil),         // 15: splitvm.v1.VRegionMove
+	(*RebalanceRequest)(nil),    // 16: splitvm.v1.RebalanceRequest
+	(*RebalancePlan)(nil),       // 17: splitvm.v1.RebalancePlan
+	(*RebalanceStep)(nil),       // 18: splitvm.v1.RebalanceStep
+	(*MemberBalance)(nil),       // 19: splitvm.v1.MemberBalance
+	(*ListMovesRequest)(nil),    // 20: splitvm.v1.ListMovesRequest
+	(*ListMovesResponse)(nil),   // 21: splitvm.v1.ListMovesResponse
 }
 var file_member_proto_depIdxs = []int32{
 	0,  // 0: splitvm.v1.Member.role:type_name -> splitvm.v1.Role
@@ -1164,23 +1568,30 @@ var file_member_proto_depIdxs = []int32{
 	3,  // 8: splitvm.v1.ListMembersResponse.members:type_name -> splitvm.v1.Member
 	3,  // 9: splitvm.v1.DrainStatus.member:type_name -> splitvm.v1.Member
 	15, // 10: splitvm.v1.DrainStatus.moving:type_name -> splitvm.v1.VRegionMove
-	4,  // 11: splitvm.v1.Members.Register:input_type -> splitvm.v1.RegisterRequest
-	6,  // 12: splitvm.v1.Members.Heartbeat:input_type -> splitvm.v1.HeartbeatRequest
-	8,  // 13: splitvm.v1.Members.Leave:input_type -> splitvm.v1.LeaveRequest
-	12, // 14: splitvm.v1.Members.Drain:input_type -> splitvm.v1.DrainRequest
-	13, // 15: splitvm.v1.Members.GetDrain:input_type -> splitvm.v1.DrainRef
-	10, // 16: splitvm.v1.Members.ListMembers:input_type -> splitvm.v1.ListMembersRequest
-	5,  // 17: splitvm.v1.Members.Register:output_type -> splitvm.v1.RegisterResponse
-	7,  // 18: splitvm.v1.Members.Heartbeat:output_type -> splitvm.v1.HeartbeatResponse
-	9,  // 19: splitvm.v1.Members.Leave:output_type -> splitvm.v1.LeaveResponse
-	14, // 20: splitvm.v1.Members.Drain:output_type -> splitvm.v1.DrainStatus
-	14, // 21: splitvm.v1.Members.GetDrain:output_type -> splitvm.v1.DrainStatus
-	11, // 22: splitvm.v1.Members.ListMembers:output_type -> splitvm.v1.ListMembersResponse
-	17, // [17:23] is the sub-list for method output_type
-	11, // [11:17] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	18, // 11: splitvm.v1.RebalancePlan.steps:type_name -> splitvm.v1.RebalanceStep
+	19, // 12: splitvm.v1.RebalancePlan.members:type_name -> splitvm.v1.MemberBalance
+	15, // 13: splitvm.v1.ListMovesResponse.moves:type_name -> splitvm.v1.VRegionMove
+	4,  // 14: splitvm.v1.Members.Register:input_type -> splitvm.v1.RegisterRequest
+	6,  // 15: splitvm.v1.Members.Heartbeat:input_type -> splitvm.v1.HeartbeatRequest
+	8,  // 16: splitvm.v1.Members.Leave:input_type -> splitvm.v1.LeaveRequest
+	12, // 17: splitvm.v1.Members.Drain:input_type -> splitvm.v1.DrainRequest
+	13, // 18: splitvm.v1.Members.GetDrain:input_type -> splitvm.v1.DrainRef
+	16, // 19: splitvm.v1.Members.Rebalance:input_type -> splitvm.v1.RebalanceRequest
+	20, // 20: splitvm.v1.Members.ListMoves:input_type -> splitvm.v1.ListMovesRequest
+	10, // 21: splitvm.v1.Members.ListMembers:input_type -> splitvm.v1.ListMembersRequest
+	5,  // 22: splitvm.v1.Members.Register:output_type -> splitvm.v1.RegisterResponse
+	7,  // 23: splitvm.v1.Members.Heartbeat:output_type -> splitvm.v1.HeartbeatResponse
+	9,  // 24: splitvm.v1.Members.Leave:output_type -> splitvm.v1.LeaveResponse
+	14, // 25: splitvm.v1.Members.Drain:output_type -> splitvm.v1.DrainStatus
+	14, // 26: splitvm.v1.Members.GetDrain:output_type -> splitvm.v1.DrainStatus
+	17, // 27: splitvm.v1.Members.Rebalance:output_type -> splitvm.v1.RebalancePlan
+	21, // 28: splitvm.v1.Members.ListMoves:output_type -> splitvm.v1.ListMovesResponse
+	11, // 29: splitvm.v1.Members.ListMembers:output_type -> splitvm.v1.ListMembersResponse
+	22, // [22:30] is the sub-list for method output_type
+	14, // [14:22] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_member_proto_init() }
@@ -1194,7 +1605,7 @@ func file_member_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_member_proto_rawDesc), len(file_member_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   14,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -26,6 +26,8 @@ const (
 	Members_Leave_FullMethodName       = "/splitvm.v1.Members/Leave"
 	Members_Drain_FullMethodName       = "/splitvm.v1.Members/Drain"
 	Members_GetDrain_FullMethodName    = "/splitvm.v1.Members/GetDrain"
+	Members_Rebalance_FullMethodName   = "/splitvm.v1.Members/Rebalance"
+	Members_ListMoves_FullMethodName   = "/splitvm.v1.Members/ListMoves"
 	Members_ListMembers_FullMethodName = "/splitvm.v1.Members/ListMembers"
 )
 
@@ -50,6 +52,13 @@ type MembersClient interface {
 	Drain(ctx context.Context, in *DrainRequest, opts ...grpc.CallOption) (*DrainStatus, error)
 	// GetDrain tells how far a drain has got.
 	GetDrain(ctx context.Context, in *DrainRef, opts ...grpc.CallOption) (*DrainStatus, error)
+	// Rebalance has vRegions move from memory monitors that have promised much of
+	// their memory to those that have promised little, if they differ by more than a
+	// tenth of the mean; draining monitors take no part. It tells the plan and does not
+	// wait for the moves.
+	Rebalance(ctx context.Context, in *RebalanceRequest, opts ...grpc.CallOption) (*RebalancePlan, error)
+	// ListMoves tells which vRegions are to move, for whatever reason.
+	ListMoves(ctx context.Context, in *ListMovesRequest, opts ...grpc.CallOption) (*ListMovesResponse, error)
 	// ListMembers tells who is here, by id.
 	ListMembers(ctx context.Context, in *ListMembersRequest, opts ...grpc.CallOption) (*ListMembersResponse, error)
 }
@@ -112,6 +121,26 @@ func (c *membersClient) GetDrain(ctx context.Context, in *DrainRef, opts ...grpc
 	return out, nil
 }
 
+func (c *membersClient) Rebalance(ctx context.Context, in *RebalanceRequest, opts ...grpc.CallOption) (*RebalancePlan, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RebalancePlan)
+	err := c.cc.Invoke(ctx, Members_Rebalance_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *membersClient) ListMoves(ctx context.Context, in *ListMovesRequest, opts ...grpc.CallOption) (*ListMovesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListMovesResponse)
+	err := c.cc.Invoke(ctx, Members_ListMoves_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *membersClient) ListMembers(ctx context.Context, in *ListMembersRequest, opts ...grpc.CallOption) (*ListMembersResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListMembersResponse)
@@ -143,6 +172,13 @@ type MembersServer interface {
 	Drain(context.Context, *DrainRequest) (*DrainStatus, error)
 	// GetDrain tells how far a drain has got.
 	GetDrain(context.Context, *DrainRef) (*DrainStatus, error)
+	// Rebalance has vRegions move from memory monitors that have promised much of
+	// their memory to those that have promised little, if they differ by more than a
+	// tenth of the mean; draining monitors take no part. It tells the plan and does not
+	// wait for the moves.
+	Rebalance(context.Context, *RebalanceRequest) (*RebalancePlan, error)
+	// ListMoves tells which vRegions are to move, for whatever reason.
+	ListMoves(context.Context, *ListMovesRequest) (*ListMovesResponse, error)
 	// ListMembers tells who is here, by id.
 	ListMembers(context.Context, *ListMembersRequest) (*ListMembersResponse, error)
 	mustEmbedUnimplementedMembersServer()
@@ -169,6 +205,12 @@ func (UnimplementedMembersServer) Drain(context.Context, *DrainRequest) (*DrainS
 }
 func (UnimplementedMembersServer) GetDrain(context.Context, *DrainRef) (*DrainStatus, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetDrain not implemented")
+}
+func (UnimplementedMembersServer) Rebalance(context.Context, *RebalanceRequest) (*RebalancePlan, error) {
+	return nil, status.Error(codes.Unimplemented, "method Rebalance not implemented")
+}
+func (UnimplementedMembersServer) ListMoves(context.Context, *ListMovesRequest) (*ListMovesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListMoves not implemented")
 }
 func (UnimplementedMembersServer) ListMembers(context.Context, *ListMembersRequest) (*ListMembersResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListMembers not implemented")
@@ -284,6 +326,42 @@ func _Members_GetDrain_Handler(srv interface{}, ctx context.Context, dec func(in
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Members_Rebalance_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RebalanceRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MembersServer).Rebalance(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Members_Rebalance_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MembersServer).Rebalance(ctx, req.(*RebalanceRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Members_ListMoves_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListMovesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MembersServer).ListMoves(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Members_ListMoves_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MembersServer).ListMoves(ctx, req.(*ListMovesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Members_ListMembers_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListMembersRequest)
 	if err := dec(in); err != nil {
@@ -328,6 +406,14 @@ var Members_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetDrain",
 			Handler:    _Members_GetDrain_Handler,
+		},
+		{
+			MethodName: "Rebalance",
+			Handler:    _Members_Rebalance_Handler,
+		},
+		{
+			MethodName: "ListMoves",
+			Handler:    _Members_ListMoves_Handler,
 		},
 		{
 			MethodName: "ListMembers",
