@@ -11,6 +11,7 @@ import (
 	"os"
 	"path"
 	"strings"
+	"unicode"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/ulikunitz/xz"
@@ -101,7 +102,7 @@ func (m *module) readInfo() error {
 	for field := range strings.SplitSeq(string(info), "\x00") {
 		name, value, _ := strings.Cut(field, "=")
 		switch {
-		case name == "alias" && len(strings.Fields(value)) == 1:
+		case name == "alias" && value != "" && !strings.ContainsFunc(value, unicode.IsSpace):
 			m.aliases = append(m.aliases, value)
 		case name == "depends" && value != "":
 			for need := range strings.SplitSeq(value, ",") {
