@@ -122,8 +122,8 @@ func (v *Volume) settle(done []*Request, req *Request) []*Request {
 		return done
 	}
 	var err error
-	for i := range v.replicas {
-		if p := &req.parts[i]; p.counts && p.err != nil && req.failed > 0 {
+	for _, r := range v.replicas {
+		if p := &req.parts[r.index]; p.counts && p.err != nil && req.failed > 0 {
 			err = p.err
 			p.remove()
 		}
@@ -164,8 +164,8 @@ func (v *Volume) fail(done []*Request, err error) []*Request {
 // has been cut. Preconditions: mu is held.
 func (v *Volume) abandon(done []*Request, req *Request, err error) []*Request {
 	busy := false
-	for i, r := range v.replicas {
-		p := &req.parts[i]
+	for _, r := range v.replicas {
+		p := &req.parts[r.index]
 		if p.state == landing || p.state == flying && r.sending {
 			busy = true
 			r.cut()
@@ -174,8 +174,8 @@ func (v *Volume) abandon(done []*Request, req *Request, err error) []*Request {
 	if busy {
 		return done
 	}
-	for i, r := range v.replicas {
-		if p := &req.parts[i]; p.req == req {
+	for _, r := range v.replicas {
+		if p := &req.parts[r.index]; p.req == req {
 			r.land(p)
 			p.req = nil
 		}

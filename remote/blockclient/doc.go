@@ -31,6 +31,11 @@
 // FLUSH tells the members what that is. After a writer that was killed, members
 // may differ in what was under way: the first one counts, and the others join.
 //
+// Replace moves one to another monitor: the new one comes as one that was away for
+// ever, and when it is a member the old one is voted out and forgotten. So what is
+// lost in the middle leaves one member more or less than was wanted, and never a
+// change on fewer replicas than there were.
+//
 // # Locks
 //
 // Volume.mu guards everything but what a sender or receiver owns while it is one.

@@ -30,7 +30,7 @@ func (v *Volume) tend(ctx context.Context) {
 			return
 		}
 		v.mu.Lock()
-		back := v.in(func(r *replica) bool { return r.state == away && r.conn != nil && !r.cutting })
+		back := v.in(func(r *replica) bool { return r.state == away && r.conn != nil && !r.cutting && !r.retiring })
 		v.mu.Unlock()
 		for _, r := range back {
 			if err := v.join(ctx, r); err != nil && ctx.Err() == nil {
@@ -73,6 +73,7 @@ func (v *Volume) join(ctx context.Context, r *replica) error {
 func (v *Volume) reject(r *replica, err error) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	r.rejected = err
 	if r.state == joining {
 		r.state = away
 		r.cut() // and takeDown drops what it has
@@ -85,7 +86,7 @@ func (v *Volume) reject(r *replica, err error) error {
 func (v *Volume) admit(ctx context.Context, r *replica) error {
 	claimed := make(chan error, 1)
 	v.mu.Lock()
-	if v.voting || r.state != away || r.conn == nil {
+	if v.voting || r.state != away || r.conn == nil || r.retiring {
 		v.mu.Unlock()
 		return remote.Busy
 	}

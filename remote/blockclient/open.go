@@ -28,12 +28,12 @@ func Open(ctx context.Context, cfg Config) (*Volume, error) {
 	run, stop := context.WithCancel(context.Background())
 	writing, stopWriters := context.WithCancel(context.Background())
 	v.stop, v.stopWriters = stop, stopWriters
+	v.running, v.writing = run, writing
 	for i, address := range cfg.Monitors {
 		v.replicas = append(v.replicas, newReplica(v, i, address))
 	}
 	for _, r := range v.replicas {
-		v.wg.Go(func() { r.run(run) })
-		v.writers.Go(func() { r.write(writing) })
+		r.start(run, writing)
 	}
 	v.wg.Go(func() { v.watch(run) })
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)

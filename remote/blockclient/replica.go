@@ -1,6 +1,7 @@
 package blockclient
 
 import (
+	"context"
 	"time"
 
 	"splitvm/remote"
@@ -46,25 +47,30 @@ type replica struct {
 	address string
 	kick    chan struct{} // wakes write
 
+	stop, stopWriter context.CancelFunc
+	ended, silent    chan struct{} // run, and write, have ended
+
 	// Guarded by Volume.mu.
-	state   replicaState
-	opened  blockwire.Opened // what its monitor said last
-	failure error            // why it could not be opened last
-	claimed bool             // by us: connections are to go on as the writer
-	conn    transport.Conn   // nil: not connected
-	since   time.Time        // when it became so
-	heard   time.Time        // when the last message came
-	asked   time.Time        // when it was last asked for one
-	epoch   remote.Epoch     // that the monitor has when it comes to what is sent next
-	cutting bool             // conn was shut down and waits for its reader
-	queue   partList         // to be sent
-	flight  partList         // sent
-	stuck   partList         // failed here, done by others: until it is voted out
-	slots   [window]*part
-	idle    []uint32      // free slots, with the generation of their next use
-	corked  bool          // run sends what is queued when it has taken the answers that are there
-	sending bool          // somebody owns out
-	quiet   chan struct{} // closed by the sender that ends while cutting; made by who waits
+	state    replicaState
+	opened   blockwire.Opened // what its monitor said last
+	failure  error            // why it could not be opened last
+	rejected error            // why it could not join last
+	retiring bool             // it is not to join again
+	claimed  bool             // by us: connections are to go on as the writer
+	conn     transport.Conn   // nil: not connected
+	since    time.Time        // when it became so
+	heard    time.Time        // when the last message came
+	asked    time.Time        // when it was last asked for one
+	epoch    remote.Epoch     // that the monitor has when it comes to what is sent next
+	cutting  bool             // conn was shut down and waits for its reader
+	queue    partList         // to be sent
+	flight   partList         // sent
+	stuck    partList         // failed here, done by others: until it is voted out
+	slots    [window]*part
+	idle     []uint32      // free slots, with the generation of their next use
+	corked   bool          // run sends what is queued when it has taken the answers that are there
+	sending  bool          // somebody owns out
+	quiet    chan struct{} // closed by the sender that ends while cutting; made by who waits
 
 	out  sendBuffer  // of the sender
 	head wire.Header // of the receiver, as is done

@@ -10,7 +10,10 @@ import (
 
 // drain sends what is queued at all replicas.
 func (v *Volume) drain() {
-	for _, r := range v.replicas {
+	v.mu.Lock()
+	replicas := v.replicas
+	v.mu.Unlock()
+	for _, r := range replicas {
 		r.drain()
 	}
 }

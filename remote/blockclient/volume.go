@@ -41,10 +41,13 @@ type Volume struct {
 	stop        context.CancelFunc
 	writers     sync.WaitGroup
 	stopWriters context.CancelFunc
-	arrived     chan struct{} // a replica has been opened, or could not be
+	running     context.Context // until stop
+	writing     context.Context // until stopWriters
+	arrived     chan struct{}   // a replica has been opened, or could not be
 
 	mu       sync.Mutex
-	replicas []*replica
+	replicas []*replica // the list is replaced, never changed
+	retired  []string   // addresses of replicas that were replaced
 	epoch    remote.Epoch
 	fatal    error
 	seq      uint64

@@ -20,9 +20,10 @@ import (
 
 // Disk is an open volume. It implements block.Backend.
 type Disk struct {
-	v    *blockclient.Volume
-	name string
-	jobs sync.Pool
+	v     *blockclient.Volume
+	mover *blockclient.Mover
+	name  string
+	jobs  sync.Pool
 }
 
 var _ block.Backend = (*Disk)(nil)
@@ -33,11 +34,18 @@ func Open(ctx context.Context, cfg blockclient.Config) (*Disk, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Disk{v: v, name: cfg.Name}, nil
+	return &Disk{v: v, mover: blockclient.NewMover(v), name: cfg.Name}, nil
 }
 
 // Close flushes the volume and gives it back. No session may be open.
-func (d *Disk) Close() error { return d.v.Close() }
+func (d *Disk) Close() error {
+	d.mover.Close()
+	return d.v.Close()
+}
+
+// Move begins to move a replica from one storage monitor to another, or tells how
+// that stands: blockclient.Mover.
+func (d *Disk) Move(from, to string) (blockclient.Outcome, error) { return d.mover.Move(from, to) }
 
 // Info implements block.Backend.
 func (d *Disk) Info() block.Info {

@@ -1,0 +1,151 @@
+package storage
+
+import (
+	"context"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"splitvm/remote/blockclient"
+)
+
+// replace moves a replica within what a busy machine may take.
+func replace(t *testing.T, v *blockclient.Volume, from, to *process) error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	return v.Replace(ctx, from.address(), to.address())
+}
+
+func deleteAt(t *testing.T, p *process) {
+	t.Helper()
+	c := dialControl(t, p.address())
+	defer c.Close()
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		err := c.DeleteVolume(t.Context(), "v") // Busy until the monitor has seen the writer leave
+		if err == nil {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A replica goes from monitor to monitor under writers that verify, of a volume of
+// one replica and of one of two; the old one can be deleted each time, and what is
+// there in the end is all of it.
+func TestReplace(t *testing.T) {
+	for _, replicas := range []int{1, 2} {
+		var p []*process
+		for range replicas + 1 {
+			p = append(p, newProcess(t))
+		}
+		var at []string
+		for _, p := range p[:replicas] {
+			create(t, p.address(), "v", 1, guestSize)
+			at = append(at, p.address())
+		}
+		g := newGuest(t, open(t, blockclient.Config{Monitors: at, Name: "v", Grace: 50 * time.Millisecond}), 3)
+		g.run(50)()
+		for range rounds(5, 100) {
+			spare := p[replicas]
+			create(t, spare.address(), "v", 1, guestSize)
+			wait := g.run(150)
+			if err := replace(t, g.v, p[0], spare); err != nil {
+				t.Fatal(err)
+			}
+			deleteAt(t, p[0])
+			wait()
+			g.verify()
+			spare.scrub("v")
+			p = append(p[1:], p[0])
+		}
+		if err := g.v.Close(); err != nil {
+			t.Error(err)
+		}
+		at = nil
+		for _, p := range p[:replicas] {
+			at = append(at, p.address())
+		}
+		g.v = open(t, blockclient.Config{Monitors: at, Name: "v"})
+		g.verify()
+		if err := g.v.Close(); err != nil {
+			t.Error(err)
+		}
+		if replicas == 2 {
+			compareReplicas(t, p[:2])
+		}
+	}
+}
+
+// A target that can't be had, or dies at any point, leaves the volume as it was; a
+// source that dies is waited for.
+func TestReplaceKilled(t *testing.T) {
+	p := []*process{newProcess(t), newProcess(t)}
+	create(t, p[0].address(), "v", 1, guestSize)
+	g := newGuest(t, open(t, blockclient.Config{Monitors: []string{p[0].address()}, Name: "v", Grace: 50 * time.Millisecond}), 4)
+	g.run(50)()
+	if err := replace(t, g.v, p[0], p[1]); err == nil {
+		t.Error("replaced by a monitor without the volume")
+	}
+	create(t, p[1].address(), "v", 1, guestSize)
+	rng := rand.New(rand.NewPCG(9, 9))
+	for round := range rounds(6, 100) {
+		die := p[round%2]
+		wait := g.run(100)
+		outcome := make(chan error)
+		go func() { outcome <- replace(t, g.v, p[0], p[1]) }()
+		time.Sleep(time.Duration(rng.IntN(10_000)) * time.Microsecond)
+		die.kill()
+		die.start()
+		err := <-outcome
+		wait()
+		g.verify()
+		if err == nil { // p[1] has it now
+			deleteAt(t, p[0])
+			p[0], p[1] = p[1], p[0]
+			create(t, p[1].address(), "v", 1, guestSize)
+		}
+		p[0].scrub("v")
+		if t.Failed() {
+			t.Fatalf("in round %d", round)
+		}
+	}
+	if err := g.v.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// Who opens a volume whose replica was about to move is given both monitors, and the
+// move goes on, whichever of them is a member.
+func TestReplaceTakenUp(t *testing.T) {
+	p := []*process{newProcess(t), newProcess(t)}
+	for _, p := range p {
+		create(t, p.address(), "v", 1, guestSize)
+	}
+	g := newGuest(t, open(t, blockclient.Config{Monitors: []string{p[0].address()}, Name: "v"}), 5)
+	g.run(50)()
+	if err := g.v.Close(); err != nil {
+		t.Fatal(err)
+	}
+	both := blockclient.Config{Monitors: []string{p[0].address(), p[1].address()}, Name: "v"}
+	g.v = open(t, both)
+	wait := g.run(50)
+	members(t, p[0], 2)
+	wait()
+	if err := g.v.Close(); err != nil { // as by a VMM that ends in between
+		t.Fatal(err)
+	}
+	g.v = open(t, both)
+	wait = g.run(50)
+	if err := replace(t, g.v, p[0], p[1]); err != nil {
+		t.Fatal(err)
+	}
+	wait()
+	deleteAt(t, p[0])
+	g.verify()
+	if err := g.v.Close(); err != nil {
+		t.Error(err)
+	}
+}

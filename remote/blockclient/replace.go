@@ -1,0 +1,166 @@
+package blockclient
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"splitvm/remote"
+)
+
+// Replace moves the replica at one storage monitor to another, to, which has a
+// volume of the same name, id and size: that is brought up to date and made a
+// member, and then the one at from is voted out. Requests go on meanwhile. The
+// caller waits for it before Close, and calls it once at a time.
+//
+// Where it ends early, the replicas that are members hold everything, and both may
+// be; called again, it goes on from there. Who opens the volume next must be given
+// both addresses then.
+func (v *Volume) Replace(ctx context.Context, from, to string) error {
+	r, err := v.enlist(to)
+	if err == nil {
+		err = v.welcome(ctx, r)
+	}
+	if err != nil {
+		return fmt.Errorf("volume %q: bring %s up to date: %w", v.cfg.Name, to, err)
+	}
+	old := v.at(from)
+	switch {
+	case old != nil:
+		err = v.retire(ctx, old)
+	case !v.wasAt(from):
+		err = errors.New("there is no replica at this address")
+	}
+	if err != nil {
+		return fmt.Errorf("volume %q: do without %s: %w", v.cfg.Name, from, err)
+	}
+	return nil
+}
+
+// wasAt tells whether a replica at an address was retired.
+func (v *Volume) wasAt(address string) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return slices.Contains(v.retired, address)
+}
+
+// at returns the replica at an address, nil if there is none.
+func (v *Volume) at(address string) *replica {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, r := range v.replicas {
+		if r.address == address {
+			return r
+		}
+	}
+	return nil
+}
+
+// enlist adds a replica that is away, unless it is there. tend brings it back.
+func (v *Volume) enlist(address string) (*replica, error) {
+	if v.readOnly {
+		return nil, remote.ReadOnly
+	}
+	if r := v.at(address); r != nil {
+		return r, nil
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.fatal != nil {
+		return nil, v.fatal
+	}
+	index := 0
+	for slices.ContainsFunc(v.replicas, func(r *replica) bool { return r.index == index }) {
+		index++
+	}
+	if index == MaxReplicas {
+		return nil, fmt.Errorf("%w: it has %d replicas, the most that there can be while one is replaced too", remote.Range, MaxReplicas)
+	}
+	r := newReplica(v, index, address)
+	r.state = away
+	v.common[index] = 0
+	v.replicas = append(slices.Clone(v.replicas), r)
+	r.start(v.running, v.writing)
+	return r, nil
+}
+
+// welcome waits until a replica is a member, and takes it away again if it can't be.
+func (v *Volume) welcome(ctx context.Context, r *replica) error {
+	var failed error
+	err := v.until(ctx, func() bool {
+		switch {
+		case r.state == member:
+			return true
+		case r.rejected != nil:
+			failed = r.rejected
+		case r.conn == nil && r.failure != nil && time.Since(r.since) > v.cfg.Grace:
+			failed = r.failure
+		}
+		return failed != nil
+	})
+	if err = errors.Join(err, failed); err == nil {
+		return nil
+	}
+	// Not ctx: it may be over.
+	soon, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	defer cancel()
+	return errors.Join(err, v.retire(soon, r))
+}
+
+// retire has the others go on without a replica for good, and forgets it.
+func (v *Volume) retire(ctx context.Context, r *replica) error {
+	v.mu.Lock()
+	r.retiring = true // tend leaves it alone
+	v.mu.Unlock()
+	err := v.until(ctx, func() bool {
+		switch r.state {
+		case member:
+			v.voteOut(r)
+		case joining:
+			r.cut()
+		}
+		return r.state == away
+	})
+	if err != nil {
+		v.mu.Lock()
+		r.retiring = false
+		v.mu.Unlock()
+		return err
+	}
+	r.end()
+	v.mu.Lock()
+	done := v.drop(nil, r)
+	v.retired = append(slices.DeleteFunc(v.retired, func(a string) bool { return a == r.address }), r.address)
+	v.replicas = slices.DeleteFunc(slices.Clone(v.replicas), func(o *replica) bool { return o == r })
+	v.mu.Unlock()
+	call(done)
+	return nil
+}
+
+// start starts the replica's goroutines.
+func (r *replica) start(run, writing context.Context) {
+	run, r.stop = context.WithCancel(run)
+	writing, r.stopWriter = context.WithCancel(writing)
+	r.ended, r.silent = make(chan struct{}), make(chan struct{})
+	r.v.wg.Go(func() {
+		defer close(r.ended)
+		r.run(run)
+	})
+	r.v.writers.Go(func() {
+		defer close(r.silent)
+		r.write(writing)
+	})
+}
+
+// end ends them. Nothing is given to the replica any more.
+func (r *replica) end() {
+	r.stop()
+	r.v.mu.Lock()
+	r.cut()
+	r.v.mu.Unlock()
+	<-r.ended
+	r.stopWriter()
+	<-r.silent
+}
