@@ -46,6 +46,7 @@ type volumeRecord struct {
 	Away     []awayRecord       `json:"away,omitempty"`
 	Session  remote.SessionID   `json:"session,omitempty"` // the last writer's
 	Open     bool               `json:"open,omitempty"`    // it has not closed the volume
+	Blank    bool               `json:"blank,omitempty"`   // it was claimed, and was never a member
 }
 
 // awayRecord is what a replica misses that went away while others went on.

@@ -37,6 +37,7 @@ func (v *Volume) claim(c *conn, epoch remote.Epoch, q *blockwire.ClaimRequest) e
 		return remote.Busy
 	}
 	r.Epoch, r.Session, r.Open = epoch, q.Session, !q.Closed
+	r.Blank = (r.Blank || v.record.Epoch == 0) && !slices.Contains(q.Members, v.store.Monitor())
 	r.Away = mergeAway(&r, q, v.stack[0].Common()+1)
 	r.Members = slices.Clone(q.Members)
 	if err := v.store.catalog.db.Update(func(tx *bolt.Tx) error { return putVolume(tx, &r) }); err != nil {
@@ -109,7 +110,7 @@ func (v *Volume) opened() blockwire.Opened {
 	r := &v.record
 	return blockwire.Opened{
 		Volume: r.ID, Size: r.Size, Epoch: r.Epoch, Monitor: v.store.Monitor(), Session: r.Session,
-		ReadOnly: r.ReadOnly, LeftOpen: r.Open, Members: slices.Clone(r.Members),
+		ReadOnly: r.ReadOnly, LeftOpen: r.Open, Blank: r.Blank || r.Epoch == 0, Members: slices.Clone(r.Members),
 	}
 }
 

@@ -1,12 +1,15 @@
 package storage
 
 import (
+	"bytes"
 	"context"
 	"math/rand/v2"
 	"testing"
 	"time"
 
+	"splitvm/remote"
 	"splitvm/remote/blockclient"
+	"splitvm/remote/blockwire"
 )
 
 // replace moves a replica within what a busy machine may take.
@@ -147,5 +150,96 @@ func TestReplaceTakenUp(t *testing.T) {
 	g.verify()
 	if err := g.v.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// A replica that comes to a monitor is whole, however little of the volume changes
+// meanwhile: also where the volume was earlier, and where who opened it was told of
+// the new one before.
+func TestReplaceUnchanged(t *testing.T) {
+	p := []*process{newProcess(t), newProcess(t), newProcess(t)}
+	at := func(n int) (list []string) {
+		for _, p := range p[:n] {
+			list = append(list, p.address())
+		}
+		return list
+	}
+	for _, p := range p[:2] {
+		create(t, p.address(), "v", 1, replaceSize)
+	}
+	r := &replaced{t, open(t, blockclient.Config{Monitors: at(2), Name: "v"}), make([]byte, replaceSize)}
+	r.fill()
+	for round := range byte(6) {
+		r.change(round)
+		create(t, p[2].address(), "v", 1, replaceSize)
+		if round >= 3 {
+			if err := r.v.Close(); err != nil {
+				t.Fatal(err)
+			}
+			r.v = open(t, blockclient.Config{Monitors: at(3), Name: "v"})
+		}
+		if err := replace(t, r.v, p[0], p[2]); err != nil {
+			t.Fatal(err)
+		}
+		deleteAt(t, p[0])
+		p[0], p[1], p[2] = p[1], p[2], p[0]
+		if err := r.v.Close(); err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range p[:2] {
+			r.same(p)
+		}
+		r.v = open(t, blockclient.Config{Monitors: at(2), Name: "v"})
+	}
+	if err := r.v.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+const replaceSize = 4 * blockwire.ExtentSize
+
+// replaced is a volume and what has to be in it.
+type replaced struct {
+	t    *testing.T
+	v    *blockclient.Volume
+	want []byte
+}
+
+func (r *replaced) fill() {
+	rand.NewChaCha8([32]byte{}).Read(r.want)
+	if err := r.v.Fill(r.t.Context(), bytes.NewReader(r.want), replaceSize); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// change changes the first block, and has what was written be known as common.
+func (r *replaced) change(value byte) {
+	r.t.Helper()
+	r.want[0] = value
+	if err := do(r.v, blockwire.Write, 0, r.want[:remote.BlockSize]); err != nil {
+		r.t.Fatal(err)
+	}
+	for range 3 {
+		if err := doLength(r.v, blockwire.Flush, 0, 0, nil); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+}
+
+// same compares what is at a monitor, byte for byte.
+func (r *replaced) same(p *process) {
+	r.t.Helper()
+	v := open(r.t, blockclient.Config{Monitors: []string{p.address()}, Name: "v", ReadOnly: true})
+	defer v.Close()
+	got := make([]byte, replaceSize)
+	for off := 0; off < replaceSize; off += remote.MaxBlockIO {
+		if err := do(v, blockwire.Read, uint64(off), got[off:off+remote.MaxBlockIO]); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	for i := range got {
+		if got[i] != r.want[i] {
+			r.t.Fatalf("byte %d is %#x, want %#x", i, got[i], r.want[i])
+		}
 	}
 }

@@ -146,11 +146,16 @@ func (v *Volume) until(ctx context.Context, is func() bool) error {
 func (v *Volume) missing(ctx context.Context, r *replica) ([]uint32, error) {
 	v.mu.Lock()
 	sources := v.in(func(o *replica) bool { return o.state == member && o.conn != nil })
+	blank := r.opened.Blank
 	v.mu.Unlock()
 	if len(sources) == 0 {
 		return nil, remote.Disconnected
 	}
-	theirs, err := v.changedAt(ctx, sources[0], r.opened.Monitor)
+	missing := r.opened.Monitor
+	if blank {
+		missing = blockwire.Nobody // and not what was there earlier under this id
+	}
+	theirs, err := v.changedAt(ctx, sources[0], missing)
 	if err != nil {
 		return nil, err
 	}

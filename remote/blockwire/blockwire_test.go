@@ -15,7 +15,7 @@ func TestStructures(t *testing.T) {
 	if err := open2.Decode(open.Append(nil)); err != nil || open != open2 {
 		t.Errorf("OPEN: %+v, %v", open2, err)
 	}
-	opened := Opened{Volume: 1, Size: 2, Epoch: 3, Monitor: 4, Boot: [16]byte{5, 15: 6}, Session: 7, ReadOnly: true, LeftOpen: true, Members: []remote.MonitorID{8, 9}}
+	opened := Opened{Volume: 1, Size: 2, Epoch: 3, Monitor: 4, Boot: [16]byte{5, 15: 6}, Session: 7, ReadOnly: true, LeftOpen: true, Blank: true, Members: []remote.MonitorID{8, 9}}
 	var opened2 Opened
 	if err := opened2.Decode(opened.Append(nil)); err != nil || !reflect.DeepEqual(opened, opened2) {
 		t.Errorf("answer to OPEN: %+v, %v", opened2, err)

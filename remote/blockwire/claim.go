@@ -55,8 +55,11 @@ func (c *ClaimRequest) Decode(b []byte) (err error) {
 
 // ChangedRequest is the meta part of CHANGED: a u64, the replica whose missing
 // extents are asked for; 0: those that were changed since the last common
-// generation.
+// generation. A monitor that is not known misses all.
 type ChangedRequest struct{ Away remote.MonitorID }
+
+// Nobody is the monitor that is not known anywhere.
+const Nobody = ^remote.MonitorID(0)
 
 // Append encodes the request.
 func (c *ChangedRequest) Append(b []byte) []byte {

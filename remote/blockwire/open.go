@@ -55,7 +55,9 @@ func (o *OpenRequest) Decode(b []byte) error {
 //	24  u64  monitor
 //	32  u8[16] boot: one life of the monitor's host
 //	48  u64  session of the last writer
-//	56  u8   flags: 1 read-only, 2 the last writer has not closed it
+//	56  u8   flags: 1 read-only, 2 the last writer has not closed it,
+//	         4 blank: this replica was never a member, and what others note of its
+//	         monitor is not of it
 //	57  u8   number of members
 //	58  u8[6] reserved, 0
 //	64  u64  for each member: its monitor
@@ -68,6 +70,7 @@ type Opened struct {
 	Session  remote.SessionID
 	ReadOnly bool
 	LeftOpen bool
+	Blank    bool // it was never a member
 	Members  []remote.MonitorID
 }
 
@@ -87,6 +90,9 @@ func (o *Opened) Append(b []byte) []byte {
 	}
 	if o.LeftOpen {
 		flags |= 2
+	}
+	if o.Blank {
+		flags |= 4
 	}
 	b = append(b, flags, byte(len(o.Members)), 0, 0, 0, 0, 0, 0)
 	return appendMonitors(b, o.Members)
@@ -120,7 +126,7 @@ func (o *Opened) Decode(b []byte) (err error) {
 	*o = Opened{
 		Volume: remote.VolumeID(le.Uint64(b)), Size: le.Uint64(b[8:]), Epoch: remote.Epoch(le.Uint64(b[16:])),
 		Monitor: remote.MonitorID(le.Uint64(b[24:])), Boot: [16]byte(b[32:48]), Session: remote.SessionID(le.Uint64(b[48:])),
-		ReadOnly: b[56]&1 != 0, LeftOpen: b[56]&2 != 0,
+		ReadOnly: b[56]&1 != 0, LeftOpen: b[56]&2 != 0, Blank: b[56]&4 != 0,
 	}
 	o.Members, err = monitors(b[openedSize:], int(b[57]))
 	return err
