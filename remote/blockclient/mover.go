@@ -60,10 +60,10 @@ func (m *Mover) Move(from, to string) (Outcome, error) {
 	switch {
 	case m.err == nil:
 		return MoveDone, nil
-	case m.v.at(to) != nil: // it may be a member: only another try can tell
-		return MoveUnderWay, m.err
+	case errors.Is(m.err, ErrNotJoined):
+		return MoveFailed, m.err
 	}
-	return MoveFailed, m.err
+	return MoveUnderWay, m.err // the target may be a member: only another try can tell
 }
 
 // begin starts a move. Preconditions: mu is held, none is under way.

@@ -17,7 +17,8 @@ import (
 //
 // Where it ends early, the replicas that are members hold everything, and both may
 // be; called again, it goes on from there. Who opens the volume next must be given
-// both addresses then.
+// both addresses then. With an error that is ErrNotJoined the one at to is none, and
+// will not become one.
 func (v *Volume) Replace(ctx context.Context, from, to string) error {
 	r, err := v.enlist(to)
 	if err == nil {
@@ -29,7 +30,7 @@ func (v *Volume) Replace(ctx context.Context, from, to string) error {
 	old := v.at(from)
 	switch {
 	case old != nil:
-		err = v.retire(ctx, old)
+		err = v.retire(ctx, old, r)
 	case !v.wasAt(from):
 		err = errors.New("there is no replica at this address")
 	}
@@ -38,6 +39,11 @@ func (v *Volume) Replace(ctx context.Context, from, to string) error {
 	}
 	return nil
 }
+
+// ErrNotJoined is that the replica which was to be a new one can't be.
+var ErrNotJoined = errors.New("it is no replica")
+
+var errSuccessor = errors.New("the new replica was lost before that: this tries again")
 
 // wasAt tells whether a replica at an address was retired.
 func (v *Volume) wasAt(address string) bool {
@@ -76,7 +82,7 @@ func (v *Volume) enlist(address string) (*replica, error) {
 		index++
 	}
 	if index == MaxReplicas {
-		return nil, fmt.Errorf("%w: it has %d replicas, the most that there can be while one is replaced too", remote.Range, MaxReplicas)
+		return nil, fmt.Errorf("%w: the volume has %d already, the most that there can be while one is replaced too", ErrNotJoined, MaxReplicas)
 	}
 	r := newReplica(v, index, address)
 	r.state = away
@@ -100,30 +106,39 @@ func (v *Volume) welcome(ctx context.Context, r *replica) error {
 		}
 		return failed != nil
 	})
-	if err = errors.Join(err, failed); err == nil {
+	if err == nil && failed == nil {
 		return nil
 	}
 	// Not ctx: it may be over.
 	soon, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 	defer cancel()
-	return errors.Join(err, v.retire(soon, r))
+	if rerr := v.retire(soon, r, nil); rerr != nil {
+		return errors.Join(err, failed, rerr)
+	}
+	return fmt.Errorf("%w: %w", ErrNotJoined, errors.Join(err, failed))
 }
 
-// retire has the others go on without a replica for good, and forgets it.
-func (v *Volume) retire(ctx context.Context, r *replica) error {
+// retire has the others go on without a replica for good, and forgets it. If it has
+// a successor, that has to be a member.
+func (v *Volume) retire(ctx context.Context, r, successor *replica) error {
 	v.mu.Lock()
 	r.retiring = true // tend leaves it alone
 	v.mu.Unlock()
+	var lost error
 	err := v.until(ctx, func() bool {
-		switch r.state {
-		case member:
+		switch {
+		case r.state == away:
+			return true
+		case successor != nil && successor.state != member:
+			lost = errSuccessor
+		case r.state == member:
 			v.voteOut(r)
-		case joining:
+		case r.state == joining:
 			r.cut()
 		}
-		return r.state == away
+		return lost != nil
 	})
-	if err != nil {
+	if err = errors.Join(err, lost); err != nil {
 		v.mu.Lock()
 		r.retiring = false
 		v.mu.Unlock()
