@@ -18,6 +18,7 @@ import (
 	"splitvm/ept"
 	"splitvm/ept/handoff"
 	"splitvm/remote"
+	"splitvm/remote/blockclient"
 )
 
 // vnodeStats is what a vNode tells of itself; `splitvm stats` shows it.
@@ -73,6 +74,10 @@ func (n *vnode) openControl(context.Context) error {
 	})
 	mux.HandleFunc("POST /vregion/move", func(w http.ResponseWriter, r *http.Request) {
 		s, err := n.moveVRegion(r.Context(), r.FormValue("index"), r.FormValue("epoch"), r.FormValue("to"))
+		answer(w, s, err)
+	})
+	mux.HandleFunc("POST /volume/move", func(w http.ResponseWriter, r *http.Request) {
+		s, err := n.moveVolume(r.FormValue("name"), r.FormValue("from"), r.FormValue("to"))
 		answer(w, s, err)
 	})
 	if n.io != nil { // a bare guest has no consoles and no agent
@@ -198,6 +203,24 @@ func (n *vnode) moveVRegion(ctx context.Context, index, epoch, to string) (hando
 		return handoff.MoveStatus{}, fmt.Errorf("epoch of the vRegion: %w", err)
 	}
 	return n.far.keeper.KeepMoving(ctx, handoff.Move{Index: uint32(i), Epoch: remote.Epoch(e), To: to})
+}
+
+// moveVolume begins to move a replica of a volume that the guest writes, or tells how
+// that stands.
+func (n *vnode) moveVolume(name, from, to string) (handoff.MoveStatus, error) {
+	d := n.written[name]
+	if d == nil {
+		return handoff.MoveStatus{}, fmt.Errorf("this vNode does not write volume %q", name)
+	}
+	switch outcome, err := d.Move(from, to); {
+	case outcome == blockclient.MoveFailed:
+		return handoff.MoveStatus{State: handoff.MoveFailed, Reason: err.Error()}, nil
+	case err != nil:
+		return handoff.MoveStatus{}, err
+	case outcome == blockclient.MoveDone:
+		return handoff.MoveStatus{State: handoff.MoveDone}, nil
+	}
+	return handoff.MoveStatus{State: handoff.MoveUnderWay}, nil
 }
 
 func (n *vnode) resize(ctx context.Context, size string) error {

@@ -15,29 +15,33 @@ import (
 	"splitvm/remote/api"
 )
 
-const monitorDrainDescription = `Moves everything that a memory monitor holds to the rack's other memory monitors,
-with the guests running, and gives it nothing new from now on. Returns when the
-monitor holds nothing any more: then it may be stopped.
+const monitorDrainDescription = `Moves everything that a memory or storage monitor holds, vRegions or volumes, to the
+rack's others of its kind, with the guests running, and gives it nothing new from now
+on. Returns when the monitor holds nothing any more: then it may be stopped.
+
+A volume moves with its writer running; one that a vNode only reads moves when that
+vNode has ended, and a snapshot never does: remove it.
 
 It is the rack that drains. Ctrl-C ends this command and not the drain, which the
-same command watches again; --cancel ends the drain: the monitor takes new vRegions
-again, and those that moved stay where they are.
+same command watches again; --cancel ends the drain: the monitor takes new things
+again, and what has moved stays where it is.
 
 Examples:
    splitvm monitor drain memory-1
+   splitvm monitor drain storage-1
    splitvm monitor drain --cancel memory-1
    splitvm monitor drain memory-1 -o json && ssh host1 systemctl stop splitvm-memory`
 
 func monitorDrainCommand() *cli.Command {
 	return &cli.Command{
-		Name: "drain", Usage: "move everything away from a memory monitor, so that it can leave", ArgsUsage: "NAME|ID",
+		Name: "drain", Usage: "move everything away from a memory or storage monitor, so that it can leave", ArgsUsage: "NAME|ID",
 		Description: monitorDrainDescription,
 		Flags: []cli.Flag{globalFlag(), outputFlag(),
-			&cli.BoolFlag{Name: "cancel", Usage: "take new vRegions again; what is moving now goes on to its end"},
+			&cli.BoolFlag{Name: "cancel", Usage: "take new things again; what is moving now goes on to its end"},
 			&cli.BoolFlag{Name: "detach", Aliases: []string{"d"}, Usage: "don't wait for the end"}},
 		Action: func(ctx context.Context, c *cli.Command) error {
 			if c.Args().Len() != 1 {
-				return &exitError{exitUsage, errors.New("drain: give the name or the id of one memory monitor; `splitvm monitor ls` lists them")}
+				return &exitError{exitUsage, errors.New("drain: give the name or the id of one memory or storage monitor; `splitvm monitor ls` lists them")}
 			}
 			return onRack(c, func(conn *grpc.ClientConn) error {
 				members := api.NewMembersClient(conn)
@@ -87,14 +91,22 @@ func watchDrain(ctx context.Context, c *cli.Command, members api.MembersClient, 
 
 // drainText is what a drain is at.
 func drainText(s *api.DrainStatus) string {
-	what := fmt.Sprintf("%d vRegions left", s.VregionsLeft)
-	if s.VregionsLeft == 0 {
+	what := left(s) + " left"
+	if s.VregionsLeft+s.VolumesLeft == 0 {
 		what = "everything has moved; waiting for its word that it holds nothing"
 	}
 	if s.Waiting != "" {
 		what += "; waiting: " + s.Waiting
 	}
 	return what
+}
+
+// left is what a monitor that is being drained has still.
+func left(s *api.DrainStatus) string {
+	if s.Member.Role == api.Role_ROLE_STORAGE {
+		return fmt.Sprintf("%d volumes", s.VolumesLeft)
+	}
+	return fmt.Sprintf("%d vRegions", s.VregionsLeft)
 }
 
 func printDrain(c *cli.Command, s *api.DrainStatus) error {
@@ -106,9 +118,9 @@ func printDrain(c *cli.Command, s *api.DrainStatus) error {
 	case api.MemberState_MEMBER_STATE_DRAINED:
 		fmt.Fprintf(w, "%s is drained: it holds nothing any more and may be stopped.\n", name)
 	case api.MemberState_MEMBER_STATE_DRAINING:
-		fmt.Fprintf(w, "%s is being drained: %d vRegions, %s, are left.\n", name, s.VregionsLeft, units.BytesSize(float64(s.BytesLeft)))
+		fmt.Fprintf(w, "%s is being drained: %s, %s, are left.\n", name, left(s), units.BytesSize(float64(s.BytesLeft)))
 	default:
-		fmt.Fprintf(w, "%s takes new vRegions again.\n", name)
+		fmt.Fprintf(w, "%s takes new things again.\n", name)
 	}
 	return nil
 }

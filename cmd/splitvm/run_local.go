@@ -18,6 +18,7 @@ import (
 	"splitvm/vmm/pc"
 	"splitvm/vmm/probe"
 	"splitvm/vmm/virtio"
+	"splitvm/vmm/virtio/block/volume"
 	"splitvm/vmm/virtio/vsock"
 )
 
@@ -34,9 +35,10 @@ type vnode struct {
 	sockets *vsock.Device
 	io      *guestIO
 	machine *pc.Machine
-	far     *farMemory     // nil: the memory is local
-	slow    string         // how the host's KVM emulates ring 0; empty if it doesn't
-	upper   cmdline.Device // of what takes the writes to an image's root; zero: memory does
+	far     *farMemory              // nil: the memory is local
+	slow    string                  // how the host's KVM emulates ring 0; empty if it doesn't
+	upper   cmdline.Device          // of what takes the writes to an image's root; zero: memory does
+	written map[string]*volume.Disk // volumes that the guest may write, by name
 	closers []func() error
 }
 

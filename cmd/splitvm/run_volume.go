@@ -87,6 +87,7 @@ func (o *options) checkVolumes() error {
 // openVolumes opens the volumes at their storage monitors. They come after the
 // disks; without any, the first is the root.
 func (n *vnode) openVolumes(ctx context.Context) error {
+	n.written = map[string]*volume.Disk{}
 	for _, o := range n.o.volumes {
 		at := o.at
 		if len(at) == 0 {
@@ -97,6 +98,9 @@ func (n *vnode) openVolumes(ctx context.Context) error {
 			return err
 		}
 		n.onClose(d.Close)
+		if !o.readOnly {
+			n.written[o.name] = d
+		}
 		dev, err := block.New(block.Config{Backend: d, Serial: o.serial, Queues: n.o.vcpus})
 		if err != nil {
 			return fmt.Errorf("volume %s: %w", o.name, err)

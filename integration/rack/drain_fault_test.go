@@ -17,8 +17,14 @@ import (
 // another host.
 func (r *rack) joined(name, mem string) *os.Process {
 	r.t.Helper()
+	return r.monitor(name, "memory", "--mem", mem)
+}
+
+// monitor is joined for one of any role.
+func (r *rack) monitor(name, role string, flags ...string) *os.Process {
+	r.t.Helper()
 	global := list[struct{ Global string }](r, "rack", "status").Global
-	cmd := exec.Command(program, "monitor", "memory", "--global", global, "--name", name, "--listen", "127.0.0.1:0", "--mem", mem)
+	cmd := exec.Command(program, append([]string{"monitor", role, "--global", global, "--name", name, "--listen", "127.0.0.1:0"}, flags...)...)
 	var log bytes.Buffer
 	cmd.Stderr = &log
 	if err := cmd.Start(); err != nil {
@@ -93,7 +99,7 @@ func (v *verifier) finish() {
 	if d := list[drained](r, "monitor", "drain", "memory-1"); d.Member.State != "MEMBER_STATE_DRAINED" || d.Left != 0 {
 		r.t.Errorf("drained: %+v", d)
 	}
-	v.verified()
+	v.verified(6)
 	r.empty()
 }
 
@@ -199,6 +205,6 @@ func TestDrainCancelled(t *testing.T) {
 	v.runs()
 	r.must("stop", "w")
 	r.must("rm", "w")
-	v.verified()
+	v.verified(6)
 	r.empty()
 }

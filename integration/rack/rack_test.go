@@ -37,12 +37,12 @@ func build(m *testing.M) int {
 
 // rack is one that is up.
 type rack struct {
-	t   *testing.T
+	t   testing.TB
 	dir string // SPLITVM_RUN_DIR
 }
 
 // up starts a rack, and sees to it that nothing is left of it at the end.
-func up(t *testing.T, flags ...string) *rack {
+func up(t testing.TB, flags ...string) *rack {
 	t.Helper()
 	require.KVM(t)
 	require.UFFD(t)

@@ -57,7 +57,7 @@ func TestRebalance(t *testing.T) {
 	}
 	r.must("stop", "w")
 	r.must("rm", "w")
-	v.verified()
+	v.verified(6)
 	r.empty()
 }
 
@@ -83,7 +83,7 @@ func TestRebalanceInterrupted(t *testing.T) {
 	if n := r.owners()[r.idOf("new")]; n != 4 {
 		t.Errorf("%d of 8 vRegions at the new monitor, want 4", n)
 	}
-	v.verified()
+	v.verified(6)
 	r.empty()
 }
 

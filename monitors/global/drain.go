@@ -17,8 +17,8 @@ import (
 	"splitvm/remote/api"
 )
 
-// findMemory returns the memory monitor of a name or id. The caller holds mu.
-func (l *leader) findMemory(ref string) (*member, error) {
+// findDrained returns the memory or storage monitor of a name or id. The caller holds mu.
+func (l *leader) findDrained(ref string) (*member, error) {
 	var found []*member
 	for _, id := range slices.Sorted(maps.Keys(l.members)) {
 		if m := l.members[id]; m.Name == ref || strconv.FormatUint(id, 10) == ref {
@@ -30,8 +30,8 @@ func (l *leader) findMemory(ref string) (*member, error) {
 		return nil, status.Errorf(codes.NotFound, "the rack has no monitor %q; `splitvm monitor ls` lists them", ref)
 	case len(found) > 1:
 		return nil, status.Errorf(codes.InvalidArgument, "%d monitors are called %q; give the id of the one, which `splitvm monitor ls` shows", len(found), ref)
-	case found[0].Role != api.Role_ROLE_MEMORY:
-		return nil, status.Errorf(codes.InvalidArgument, "%s is a %s; only a memory monitor can be drained", ref, roleName(found[0].Role))
+	case found[0].Role != api.Role_ROLE_MEMORY && found[0].Role != api.Role_ROLE_STORAGE:
+		return nil, status.Errorf(codes.InvalidArgument, "%s is a %s; only a memory or a storage monitor can be drained", ref, roleName(found[0].Role))
 	}
 	return found[0], nil
 }
@@ -40,13 +40,13 @@ func (l *leader) findMemory(ref string) (*member, error) {
 func (l *leader) drain(in *api.DrainRequest) (*api.DrainStatus, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	m, err := l.findMemory(in.Member)
+	m, err := l.findDrained(in.Member)
 	if err != nil {
 		return nil, err
 	}
 	switch up := m.State == api.MemberState_MEMBER_STATE_UP; {
 	case up && in.Cancel:
-		return nil, status.Errorf(codes.FailedPrecondition, "memory monitor %s is not being drained", m.Name)
+		return nil, status.Errorf(codes.FailedPrecondition, "%s %s is not being drained", roleName(m.Role), m.Name)
 	case in.Cancel:
 		err = l.endDrain(m)
 	case up:
@@ -69,48 +69,79 @@ func (l *leader) beginDrain(m *member) error {
 		}
 	}
 	if others == 0 {
-		return status.Errorf(codes.FailedPrecondition, "%s is the only memory monitor of the rack that takes vRegions: start another one first, with `splitvm monitor memory --global ... --listen HOST:PORT --mem SIZE`", m.Name)
+		return status.Errorf(codes.FailedPrecondition, "%s is the only %s of the rack that takes anything: start another one first, with `%s`", m.Name, roleName(m.Role), startAnother(m.Role))
 	}
 	var c change
 	l.setState(&c, m, api.MemberState_MEMBER_STATE_DRAINING)
+	what, aimAll := "vRegions", l.aimVRegions
+	if m.Role == api.Role_ROLE_STORAGE {
+		what, aimAll = "volumes", l.aimVolumes
+	}
+	aimed, n, err := aimAll(&c, m)
+	if err != nil {
+		l.setState(&c, m, api.MemberState_MEMBER_STATE_UP)
+		return status.Errorf(codes.ResourceExhausted, "the other %ss have no room for %d of the %d %s of %s: %v. Start another one with `%s`, or make room, and drain again",
+			roleName(m.Role), n-aimed, n, what, m.Name, err, startAnother(m.Role))
+	}
+	l.divert(&c, m)
+	l.happened(&c, "member.draining", m.about(), "%d %s are to move", n, what)
+	return l.commit(&c)
+}
+
+// startAnother is how another monitor is started.
+func startAnother(r api.Role) string {
+	if r == api.Role_ROLE_STORAGE {
+		return "splitvm monitor storage --global ... --listen HOST:PORT --data DIR"
+	}
+	return "splitvm monitor memory --global ... --listen HOST:PORT --mem SIZE"
+}
+
+// aimVRegions finds targets for n vRegions of a memory monitor, for all or for none
+// of them. The caller holds mu.
+func (l *leader) aimVRegions(c *change, m *member) (aimed, n int, err error) {
 	list := l.owned(m.Id)
-	var aimed []*api.VRegion
+	var done []*api.VRegion
 	for _, r := range list {
 		if r.Target != 0 || len(r.Owners) > 1 {
 			continue
 		}
-		if err := l.findTarget(&c, r, "drain of "+m.Name); err != nil {
-			for _, r := range aimed {
-				l.unaim(&c, r)
+		if err := l.findTarget(c, r, "drain of "+m.Name); err != nil {
+			for _, r := range done {
+				l.unaim(c, r)
 			}
-			l.setState(&c, m, api.MemberState_MEMBER_STATE_UP)
-			return status.Errorf(codes.ResourceExhausted, "the other memory monitors have no room for %d of the %d vRegions of %s: %v. Start another one with `splitvm monitor memory --global ... --listen HOST:PORT --mem SIZE`, or end vNodes, and drain again",
-				len(list)-len(aimed), len(list), m.Name, err)
+			return len(done), len(list), err
 		}
-		aimed = append(aimed, r)
+		done = append(done, r)
 	}
-	l.divert(&c, m)
-	l.happened(&c, "member.draining", m.about(), "%d vRegions are to move", len(list))
-	return l.commit(&c)
+	return len(done), len(list), nil
 }
 
-// divert takes the target away from vRegions that were to move to m and are not on
-// their way yet. The caller holds mu.
+// divert takes the target away from what was to move to m and is not on its way yet. The caller holds mu.
 func (l *leader) divert(c *change, m *member) {
 	for id, r := range l.moves.wanted {
 		if r.Target == m.Id && l.moves.active[id] == nil {
 			l.unaim(c, r)
 		}
 	}
+	for _, v := range l.volumes {
+		if v.MovesTo == m.Id {
+			l.keepVolume(c, v)
+		}
+	}
 }
 
-// endDrain has a member take vRegions again.
+// endDrain has a member take new things again.
 func (l *leader) endDrain(m *member) error {
 	var c change
 	l.setState(&c, m, api.MemberState_MEMBER_STATE_UP)
 	for _, r := range l.owned(m.Id) {
 		if r.Target != 0 && l.moves.active[r.Id] == nil {
 			l.unaim(&c, r)
+		}
+	}
+	for _, v := range l.volumesAt(m.Id) {
+		if v.MovesFrom == m.Id {
+			l.keepVolume(&c, v)
 		}
 	}
 	l.happened(&c, "member.drain-cancelled", m.about(), "")
@@ -138,8 +169,8 @@ func (l *leader) findTarget(c *change, r *api.VRegion, why string) error {
 	return nil
 }
 
-// planDrains finds targets for vRegions of draining members that have none: a move
-// has failed, or has just brought them there. The caller holds mu.
+// planDrains finds targets for what draining members have and that has none: a move
+// has failed, or has just brought it there. The caller holds mu.
 func (l *leader) planDrains() error {
 	var c change
 	for _, m := range l.members {
@@ -154,6 +185,7 @@ func (l *leader) planDrains() error {
 				break // the drain's status says so
 			}
 		}
+		l.planVolumes(&c, m)
 	}
 	if len(c.ops) == 0 {
 		return nil
@@ -172,10 +204,16 @@ func (l *leader) drained(m *member) error {
 	return l.commit(&c)
 }
 
-// expected tells whether a member owns a vRegion, or is about to.
+// expected tells whether a member has a vRegion or a replica of a volume, or is about
+// to. The caller holds mu.
 func (l *leader) expected(m *member) bool {
 	for _, r := range l.known {
 		if r.Target == m.Id || slices.Contains(r.Owners, m.Id) {
+			return true
+		}
+	}
+	for _, v := range l.volumes {
+		if v.MovesTo == m.Id || slices.Contains(v.Replicas, m.Id) || slices.Contains(v.Leaving, m.Id) {
 			return true
 		}
 	}
@@ -185,7 +223,7 @@ func (l *leader) expected(m *member) bool {
 func (l *leader) getDrain(ref string) (*api.DrainStatus, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	m, err := l.findMemory(ref)
+	m, err := l.findDrained(ref)
 	if err != nil {
 		return nil, err
 	}
@@ -194,8 +232,23 @@ func (l *leader) getDrain(ref string) (*api.DrainStatus, error) {
 
 // drainStatus is how far the drain of a member has got. The caller holds mu.
 func (l *leader) drainStatus(m *member) *api.DrainStatus {
-	s := &api.DrainStatus{Member: proto.CloneOf(m.Member), VregionsHeld: uint32(m.held)}
+	s := &api.DrainStatus{Member: proto.CloneOf(m.Member)}
 	var waits []string
+	if m.Role == api.Role_ROLE_STORAGE {
+		waits = l.volumesLeft(s, m)
+	} else {
+		waits = l.vregionsLeft(s, m)
+	}
+	slices.Sort(waits)
+	waits = slices.DeleteFunc(slices.Compact(waits), func(w string) bool { return w == "" })
+	s.Waiting = strings.Join(waits, "; ")
+	return s
+}
+
+// vregionsLeft tells what a memory monitor has still, and what that waits for. The
+// caller holds mu.
+func (l *leader) vregionsLeft(s *api.DrainStatus, m *member) (waits []string) {
+	s.VregionsHeld = uint32(m.held)
 	for _, r := range l.owned(m.Id) {
 		s.VregionsLeft++
 		s.BytesLeft += r.Bytes
@@ -215,10 +268,7 @@ func (l *leader) drainStatus(m *member) *api.DrainStatus {
 	if m.foreign > 0 {
 		waits = append(waits, fmt.Sprintf("%d vRegions belong to vNodes that were started with --memory-monitor, outside of the rack: they are there until those end", m.foreign))
 	}
-	slices.Sort(waits)
-	waits = slices.DeleteFunc(slices.Compact(waits), func(w string) bool { return w == "" })
-	s.Waiting = strings.Join(waits, "; ")
-	return s
+	return waits
 }
 
 // whyIdle says why a vRegion of a draining member is not on its way; "" if it is
@@ -229,7 +279,7 @@ func (l *leader) whyIdle(r *api.VRegion) string {
 	case len(r.Owners) > 1:
 		return "a vRegion with replicas can't move: it is there until its vNode ends"
 	case r.Target == 0 && !time.Now().Before(l.moves.late[r.Id]):
-		return "no other memory monitor has room: start one with `splitvm monitor memory --global ... --listen HOST:PORT --mem SIZE`"
+		return "no other memory monitor has room: start one with `" + startAnother(api.Role_ROLE_MEMORY) + "`"
 	case v != nil && v.State == api.VNodeState_VNODE_STATE_STARTING:
 		return fmt.Sprintf("vNode %s is starting", v.Spec.Name)
 	}

@@ -108,14 +108,22 @@ func (c *change) putVolume(v *api.VolumePlace) { c.put(keyVolume+v.Name, v) }
 // change reserves a volume for one change of it at a time, until done. The caller
 // holds mu.
 func (l *leader) change(v *api.VolumePlace) (done func(), err error) {
-	if l.changing[v.Name] {
-		return nil, status.Errorf(codes.Aborted, "volume %s is being changed by somebody else: try again", v.Name)
+	if v.MovesTo != 0 {
+		return nil, status.Errorf(codes.Aborted, "volume %s is moving to another storage monitor: try again when it is there, or end that with `splitvm monitor drain --cancel`", v.Name)
 	}
-	l.changing[v.Name] = true
+	return l.reserve(v.Name)
+}
+
+// reserve is change also for a volume that moves. The caller holds mu.
+func (l *leader) reserve(name string) (done func(), err error) {
+	if l.changing[name] {
+		return nil, status.Errorf(codes.Aborted, "volume %s is being changed by somebody else: try again", name)
+	}
+	l.changing[name] = true
 	return func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		delete(l.changing, v.Name)
+		delete(l.changing, name)
 	}, nil
 }
 
@@ -132,11 +140,10 @@ func (l *leader) volume(name string) (*api.VolumePlace, error) {
 func (l *leader) located(v *api.VolumePlace) *api.VolumePlace {
 	v = proto.CloneOf(v)
 	for _, id := range v.Replicas {
-		r := &api.Replica{Member: id, Away: l.members[id] == nil}
-		if home := l.homes[id]; home != nil {
-			r.Name, r.Data = home.Name, home.Data
-		}
-		v.Monitors = append(v.Monitors, r)
+		v.Monitors = append(v.Monitors, l.replica(id))
+	}
+	if v.TargetMade {
+		v.Monitors = append(v.Monitors, l.replica(v.MovesTo))
 	}
 	return v
 }
@@ -165,6 +172,9 @@ func (l *leader) listVolumes() *api.ListVolumesResponse {
 func (l *leader) forgetVolume(v *api.VolumePlace, format string, args ...any) error {
 	for _, o := range v.Replicas {
 		l.pools[api.Role_ROLE_STORAGE].Release(place.ID(o), place.Amount{v.Bytes})
+	}
+	if v.MovesTo != 0 {
+		l.pools[api.Role_ROLE_STORAGE].Release(place.ID(v.MovesTo), place.Amount{v.Bytes})
 	}
 	var c change
 	delete(l.volumes, v.Name)

@@ -24,16 +24,29 @@ func (l *leader) placeBranch(in *api.BranchVolumeRequest) (origin, v *api.Volume
 	if o.State != api.VolumeState_VOLUME_STATE_READY {
 		return nil, nil, nil, status.Errorf(codes.FailedPrecondition, "volume %s is not whole yet", o.Name)
 	}
-	if v, done, err := l.again(in.NewName, in.RequestId); v != nil || err != nil {
-		return l.located(o), v, done, err
+	keep, err := l.change(o) // it stays where it is meanwhile
+	if err != nil {
+		return nil, nil, nil, err
 	}
-	v = &api.VolumePlace{Name: in.NewName, Bytes: o.Bytes, Replicas: o.Replicas, Origin: o.Name, ReadOnly: in.ReadOnly,
+	v, whole, err := l.again(in.NewName, in.RequestId)
+	if v == nil && err == nil {
+		v, whole, err = l.newBranch(in, o)
+	}
+	if err != nil {
+		delete(l.changing, o.Name)
+		return nil, nil, nil, err
+	}
+	return l.located(o), v, func() { keep(); whole() }, nil
+}
+
+// newBranch writes the record of a branch. The caller holds mu.
+func (l *leader) newBranch(in *api.BranchVolumeRequest, o *api.VolumePlace) (*api.VolumePlace, func(), error) {
+	v := &api.VolumePlace{Name: in.NewName, Bytes: o.Bytes, Replicas: o.Replicas, Origin: o.Name, ReadOnly: in.ReadOnly,
 		RequestId: in.RequestId, Why: "where its origin " + o.Name + " is, with which it shares blocks"}
 	for _, m := range v.Replicas {
 		l.pools[api.Role_ROLE_STORAGE].Promise(place.ID(m), place.Amount{v.Bytes})
 	}
-	v, done, err = l.newVolume(v)
-	return l.located(o), v, done, err
+	return l.newVolume(v)
 }
 
 // unused reserves a volume that no vNode uses for a change.

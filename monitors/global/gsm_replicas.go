@@ -41,16 +41,11 @@ func atReplica(ctx context.Context, r *api.Replica, do func(context.Context, rem
 }
 
 // makeReplicas makes a volume that was placed at all its monitors, or takes it
-// back. A replica that an earlier try made counts.
+// back.
 func (l *leader) makeReplicas(ctx context.Context, v *api.VolumePlace, create func(context.Context, remote.Volumes) (remote.VolumeInfo, error)) (*api.VolumePlace, error) {
 	err := eachReplica(ctx, v, func(ctx context.Context, m remote.Volumes) error {
 		_, err := create(ctx, m)
-		if remote.KindOf(err) == remote.VolumeExists {
-			if old, ierr := m.InspectVolume(ctx, v.Name); ierr == nil && uint64(old.ID) == v.Id {
-				return nil
-			}
-		}
-		return err
+		return unlessMade(ctx, m, v, err)
 	})
 	if err != nil {
 		err = errors.Join(err, deleteReplicas(context.WithoutCancel(ctx), v))
@@ -69,6 +64,16 @@ func (l *leader) makeReplicas(ctx context.Context, v *api.VolumePlace, create fu
 	c.putVolume(now)
 	l.happened(&c, "volume.created", about{subject: v.Name}, "%d MiB, %d replicas", v.Bytes>>20, len(v.Replicas))
 	return l.located(now), l.commit(&c)
+}
+
+// unlessMade is the outcome of making a replica: one that an earlier try made counts.
+func unlessMade(ctx context.Context, m remote.Volumes, v *api.VolumePlace, err error) error {
+	if remote.KindOf(err) == remote.VolumeExists {
+		if old, ierr := m.InspectVolume(ctx, v.Name); ierr == nil && uint64(old.ID) == v.Id {
+			return nil
+		}
+	}
+	return err
 }
 
 // deleteReplicas deletes a volume where it is. Another one of its name is left
@@ -170,6 +175,11 @@ func (l *leader) removeVolume(ctx context.Context, in *api.RemoveVolumeRequest) 
 		return err
 	}
 	defer done()
+	l.mu.Lock()
+	for _, id := range v.Leaving {
+		v.Monitors = append(v.Monitors, l.replica(id))
+	}
+	l.mu.Unlock()
 	err = deleteReplicas(ctx, v)
 	if err != nil && !in.Force {
 		return status.Errorf(codes.FailedPrecondition, "remove volume %s: %v (`splitvm volume rm --force` forgets it all the same, and leaves what can't be deleted)", v.Name, err)

@@ -109,5 +109,8 @@ func (l *leader) promiseAll() {
 		for _, o := range v.Replicas {
 			l.pools[api.Role_ROLE_STORAGE].Promise(place.ID(o), place.Amount{v.Bytes})
 		}
+		if v.MovesTo != 0 {
+			l.pools[api.Role_ROLE_STORAGE].Promise(place.ID(v.MovesTo), place.Amount{v.Bytes})
+		}
 	}
 }

@@ -22,9 +22,9 @@ type member struct {
 	*api.Member
 	lease clientv3.LeaseID
 
-	// Of a memory monitor's last heartbeat:
+	// Of a memory or storage monitor's last heartbeat:
 	reported bool
-	held     int // vRegions
+	held     int // vRegions, or volumes
 	foreign  int // those that are of no vNode of this rack
 }
 
@@ -111,7 +111,7 @@ func (l *leader) promiseAgain(m *member) {
 		}
 	case api.Role_ROLE_STORAGE:
 		for _, v := range l.volumes {
-			if slices.Contains(v.Replicas, m.Id) {
+			if v.MovesTo == m.Id || slices.Contains(v.Replicas, m.Id) {
 				l.pools[m.Role].Promise(place.ID(m.Id), place.Amount{v.Bytes})
 			}
 		}
@@ -149,10 +149,11 @@ func (l *leader) heartbeat(ctx context.Context, in *api.HeartbeatRequest) (*api.
 	return answer, nil
 }
 
-// takeReport notes what a memory monitor holds, and says which of that it does not
+// takeReport notes what a monitor holds, and says of vRegions which of that it does not
 // own any more. Epochs tell a copy that was left from one that came back, or that is coming.
 func (l *leader) takeReport(m *member, in *api.HeartbeatRequest, answer *api.HeartbeatResponse) {
-	m.reported, m.held, m.foreign = true, len(in.Vregions), 0
+	m.reported = m.reported || in.Used != nil
+	m.held, m.foreign = len(in.Vregions)+int(m.Used.GetVolumes()), 0
 	for i, id := range in.Vregions {
 		if id>>countBits != l.rack {
 			m.foreign++

@@ -20,6 +20,9 @@ type moves struct {
 	active map[uint64]*relocation  // those of them that are on their way, by id
 	late   map[uint64]time.Time    // vRegions whose move has failed are not tried before
 	kick   chan struct{}           // there may be something to do
+
+	volumes     map[string]*volumeMove // replicas that are on their way, by volume
+	lateVolumes map[string]time.Time   // as late
 }
 
 // relocation is a vRegion on its way. Guarded by leader.mu.
@@ -41,6 +44,7 @@ const (
 
 func (m *moves) init() {
 	m.wanted, m.active, m.late = map[uint64]*api.VRegion{}, map[uint64]*relocation{}, map[uint64]time.Time{}
+	m.volumes, m.lateVolumes = map[string]*volumeMove{}, map[string]time.Time{}
 	m.kick = make(chan struct{}, 1)
 }
 
@@ -76,6 +80,7 @@ func (l *leader) moveSome() error {
 	if err := l.planDrains(); err != nil {
 		return err
 	}
+	l.moveVolumes()
 	busy := map[uint64]bool{}
 	for _, a := range l.moves.active {
 		busy[a.vnode] = true

@@ -84,6 +84,16 @@ func (s *Store) makeLayer(blocks, gen uint64) (layer.ID, error) {
 	return id, layer.Create(s.dir, id, blocks, gen)
 }
 
+func (s *Store) countVolumes() (n uint64, err error) {
+	err = s.catalog.db.View(func(tx *bolt.Tx) error {
+		return eachVolume(tx, func(volumeRecord) error {
+			n++
+			return nil
+		})
+	})
+	return n, err
+}
+
 // ListVolumes implements remote.Volumes.
 func (s *Store) ListVolumes(context.Context) ([]remote.VolumeInfo, error) {
 	s.mu.Lock()

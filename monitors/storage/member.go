@@ -25,7 +25,7 @@ type Rack struct {
 }
 
 // join makes the monitor a member until ctx ends.
-func join(ctx context.Context, cfg Config, addrs []net.Addr) error {
+func join(ctx context.Context, cfg Config, store *Store, addrs []net.Addr) error {
 	if len(cfg.Rack.Global) == 0 {
 		return nil
 	}
@@ -48,10 +48,11 @@ func join(ctx context.Context, cfg Config, addrs []net.Addr) error {
 	}
 	member := &rack.Member{Global: cfg.Rack.Global, Self: self, Log: cfg.Log, Report: func() (*api.Resources, []remote.Owned) {
 		var now unix.Statfs_t
-		if unix.Statfs(cfg.Data, &now) != nil {
+		volumes, err := store.countVolumes()
+		if err != nil || unix.Statfs(cfg.Data, &now) != nil {
 			return nil, nil
 		}
-		return &api.Resources{DiskBytes: (now.Blocks - now.Bfree) * uint64(now.Bsize)}, nil
+		return &api.Resources{DiskBytes: (now.Blocks - now.Bfree) * uint64(now.Bsize), Volumes: volumes}, nil
 	}}
 	member.Joined = func(id remote.MonitorID) {
 		if err := os.WriteFile(idPath(cfg.Data), []byte(strconv.FormatUint(uint64(id), 10)), 0o600); err != nil {

@@ -83,7 +83,7 @@ func serve(ctx context.Context, cfg Config, store *Store) error {
 		data.close()
 		return nil
 	})
-	g.Go(func() error { return join(ctx, cfg, addrs) })
+	g.Go(func() error { return join(ctx, cfg, store, addrs) })
 	if cfg.Ready != nil {
 		cfg.Ready(addrs)
 	}

@@ -868,6 +868,7 @@ type DrainStatus struct {
 	VregionsHeld  uint32                 `protobuf:"varint,4,opt,name=vregions_held,json=vregionsHeld,proto3" json:"vregions_held,omitempty"` // that it held at its last heartbeat
 	Moving        []*VRegionMove         `protobuf:"bytes,5,rep,name=moving,proto3" json:"moving,omitempty"`                                  // those that are on their way now
 	Waiting       string                 `protobuf:"bytes,6,opt,name=waiting,proto3" json:"waiting,omitempty"`                                // what the drain waits for, if it can't go on
+	VolumesLeft   uint32                 `protobuf:"varint,7,opt,name=volumes_left,json=volumesLeft,proto3" json:"volumes_left,omitempty"`    // of a storage monitor: replicas that it has
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -942,6 +943,13 @@ func (x *DrainStatus) GetWaiting() string {
 		return x.Waiting
 	}
 	return ""
+}
+
+func (x *DrainStatus) GetVolumesLeft() uint32 {
+	if x != nil {
+		return x.VolumesLeft
+	}
+	return 0
 }
 
 // VRegionMove is a vRegion on its way to another memory monitor.
@@ -1454,7 +1462,7 @@ const file_member_proto_rawDesc = "" +
 	"\x06member\x18\x01 \x01(\tR\x06member\x12\x16\n" +
 	"\x06cancel\x18\x02 \x01(\bR\x06cancel\"\"\n" +
 	"\bDrainRef\x12\x16\n" +
-	"\x06member\x18\x01 \x01(\tR\x06member\"\xed\x01\n" +
+	"\x06member\x18\x01 \x01(\tR\x06member\"\x90\x02\n" +
 	"\vDrainStatus\x12*\n" +
 	"\x06member\x18\x01 \x01(\v2\x12.splitvm.v1.MemberR\x06member\x12#\n" +
 	"\rvregions_left\x18\x02 \x01(\rR\fvregionsLeft\x12\x1d\n" +
@@ -1462,7 +1470,8 @@ const file_member_proto_rawDesc = "" +
 	"bytes_left\x18\x03 \x01(\x04R\tbytesLeft\x12#\n" +
 	"\rvregions_held\x18\x04 \x01(\rR\fvregionsHeld\x12/\n" +
 	"\x06moving\x18\x05 \x03(\v2\x17.splitvm.v1.VRegionMoveR\x06moving\x12\x18\n" +
-	"\awaiting\x18\x06 \x01(\tR\awaiting\"\xbb\x01\n" +
+	"\awaiting\x18\x06 \x01(\tR\awaiting\x12!\n" +
+	"\fvolumes_left\x18\a \x01(\rR\vvolumesLeft\"\xbb\x01\n" +
 	"\vVRegionMove\x12\x18\n" +
 	"\avregion\x18\x01 \x01(\x04R\avregion\x12\x14\n" +
 	"\x05vnode\x18\x02 \x01(\x04R\x05vnode\x12\x12\n" +

@@ -45,8 +45,8 @@ type MembersClient interface {
 	Heartbeat(ctx context.Context, in *HeartbeatRequest, opts ...grpc.CallOption) (*HeartbeatResponse, error)
 	// Leave ends the membership at once.
 	Leave(ctx context.Context, in *LeaveRequest, opts ...grpc.CallOption) (*LeaveResponse, error)
-	// Drain has everything that a memory monitor holds move to others, and gives it
-	// nothing new, until it is cancelled; repeated, it tells how far that has got.
+	// Drain has everything that a memory or storage monitor holds move to others, and
+	// gives it nothing new, until it is cancelled; repeated, it tells how far that has got.
 	// NOT_FOUND if there is no such monitor, RESOURCE_EXHAUSTED if the others have
 	// no room for what it holds.
 	Drain(ctx context.Context, in *DrainRequest, opts ...grpc.CallOption) (*DrainStatus, error)
@@ -165,8 +165,8 @@ type MembersServer interface {
 	Heartbeat(context.Context, *HeartbeatRequest) (*HeartbeatResponse, error)
 	// Leave ends the membership at once.
 	Leave(context.Context, *LeaveRequest) (*LeaveResponse, error)
-	// Drain has everything that a memory monitor holds move to others, and gives it
-	// nothing new, until it is cancelled; repeated, it tells how far that has got.
+	// Drain has everything that a memory or storage monitor holds move to others, and
+	// gives it nothing new, until it is cancelled; repeated, it tells how far that has got.
 	// NOT_FOUND if there is no such monitor, RESOURCE_EXHAUSTED if the others have
 	// no room for what it holds.
 	Drain(context.Context, *DrainRequest) (*DrainStatus, error)

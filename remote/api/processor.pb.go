@@ -122,7 +122,7 @@ func (x LogsResponse_Stream) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use LogsResponse_Stream.Descriptor instead.
 func (LogsResponse_Stream) EnumDescriptor() ([]byte, []int) {
-	return file_processor_proto_rawDescGZIP(), []int{9, 0}
+	return file_processor_proto_rawDescGZIP(), []int{11, 0}
 }
 
 type LaunchRequest struct {
@@ -533,6 +533,134 @@ func (x *MoveVRegionResponse) GetReason() string {
 	return ""
 }
 
+type MoveVolumeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Vnode         uint64                 `protobuf:"varint,1,opt,name=vnode,proto3" json:"vnode,omitempty"`
+	Run           uint64                 `protobuf:"varint,2,opt,name=run,proto3" json:"run,omitempty"`
+	Name          string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	From          string                 `protobuf:"bytes,4,opt,name=from,proto3" json:"from,omitempty"` // address of the storage monitor that is to have a replica no longer
+	To            string                 `protobuf:"bytes,5,opt,name=to,proto3" json:"to,omitempty"`     // and of the one that gets it; the volume has been made there
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MoveVolumeRequest) Reset() {
+	*x = MoveVolumeRequest{}
+	mi := &file_processor_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MoveVolumeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MoveVolumeRequest) ProtoMessage() {}
+
+func (x *MoveVolumeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_processor_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MoveVolumeRequest.ProtoReflect.Descriptor instead.
+func (*MoveVolumeRequest) Descriptor() ([]byte, []int) {
+	return file_processor_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *MoveVolumeRequest) GetVnode() uint64 {
+	if x != nil {
+		return x.Vnode
+	}
+	return 0
+}
+
+func (x *MoveVolumeRequest) GetRun() uint64 {
+	if x != nil {
+		return x.Run
+	}
+	return 0
+}
+
+func (x *MoveVolumeRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *MoveVolumeRequest) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *MoveVolumeRequest) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+type MoveVolumeResponse struct {
+	state         protoimpl.MessageState    `protogen:"open.v1"`
+	State         MoveVRegionResponse_State `protobuf:"varint,1,opt,name=state,proto3,enum=splitvm.v1.MoveVRegionResponse_State" json:"state,omitempty"` // FAILED: the new one is no replica
+	Reason        string                    `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MoveVolumeResponse) Reset() {
+	*x = MoveVolumeResponse{}
+	mi := &file_processor_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MoveVolumeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MoveVolumeResponse) ProtoMessage() {}
+
+func (x *MoveVolumeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_processor_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MoveVolumeResponse.ProtoReflect.Descriptor instead.
+func (*MoveVolumeResponse) Descriptor() ([]byte, []int) {
+	return file_processor_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *MoveVolumeResponse) GetState() MoveVRegionResponse_State {
+	if x != nil {
+		return x.State
+	}
+	return MoveVRegionResponse_STATE_UNSPECIFIED
+}
+
+func (x *MoveVolumeResponse) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 type LogsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Vnode         uint64                 `protobuf:"varint,1,opt,name=vnode,proto3" json:"vnode,omitempty"`
@@ -543,7 +671,7 @@ type LogsRequest struct {
 
 func (x *LogsRequest) Reset() {
 	*x = LogsRequest{}
-	mi := &file_processor_proto_msgTypes[8]
+	mi := &file_processor_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -555,7 +683,7 @@ func (x *LogsRequest) String() string {
 func (*LogsRequest) ProtoMessage() {}
 
 func (x *LogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_processor_proto_msgTypes[8]
+	mi := &file_processor_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -568,7 +696,7 @@ func (x *LogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsRequest.ProtoReflect.Descriptor instead.
 func (*LogsRequest) Descriptor() ([]byte, []int) {
-	return file_processor_proto_rawDescGZIP(), []int{8}
+	return file_processor_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *LogsRequest) GetVnode() uint64 {
@@ -595,7 +723,7 @@ type LogsResponse struct {
 
 func (x *LogsResponse) Reset() {
 	*x = LogsResponse{}
-	mi := &file_processor_proto_msgTypes[9]
+	mi := &file_processor_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -607,7 +735,7 @@ func (x *LogsResponse) String() string {
 func (*LogsResponse) ProtoMessage() {}
 
 func (x *LogsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_processor_proto_msgTypes[9]
+	mi := &file_processor_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -620,7 +748,7 @@ func (x *LogsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsResponse.ProtoReflect.Descriptor instead.
 func (*LogsResponse) Descriptor() ([]byte, []int) {
-	return file_processor_proto_rawDescGZIP(), []int{9}
+	return file_processor_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *LogsResponse) GetStream() LogsResponse_Stream {
@@ -647,7 +775,7 @@ type ConnectRequest struct {
 
 func (x *ConnectRequest) Reset() {
 	*x = ConnectRequest{}
-	mi := &file_processor_proto_msgTypes[10]
+	mi := &file_processor_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -659,7 +787,7 @@ func (x *ConnectRequest) String() string {
 func (*ConnectRequest) ProtoMessage() {}
 
 func (x *ConnectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_processor_proto_msgTypes[10]
+	mi := &file_processor_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -672,7 +800,7 @@ func (x *ConnectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConnectRequest.ProtoReflect.Descriptor instead.
 func (*ConnectRequest) Descriptor() ([]byte, []int) {
-	return file_processor_proto_rawDescGZIP(), []int{10}
+	return file_processor_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ConnectRequest) GetVnode() uint64 {
@@ -698,7 +826,7 @@ type ConnectResponse struct {
 
 func (x *ConnectResponse) Reset() {
 	*x = ConnectResponse{}
-	mi := &file_processor_proto_msgTypes[11]
+	mi := &file_processor_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -710,7 +838,7 @@ func (x *ConnectResponse) String() string {
 func (*ConnectResponse) ProtoMessage() {}
 
 func (x *ConnectResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_processor_proto_msgTypes[11]
+	mi := &file_processor_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -723,7 +851,7 @@ func (x *ConnectResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConnectResponse.ProtoReflect.Descriptor instead.
 func (*ConnectResponse) Descriptor() ([]byte, []int) {
-	return file_processor_proto_rawDescGZIP(), []int{11}
+	return file_processor_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ConnectResponse) GetData() []byte {
@@ -768,7 +896,16 @@ const file_processor_proto_rawDesc = "" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fSTATE_MOVING\x10\x01\x12\x0f\n" +
 	"\vSTATE_MOVED\x10\x02\x12\x10\n" +
-	"\fSTATE_FAILED\x10\x03\";\n" +
+	"\fSTATE_FAILED\x10\x03\"s\n" +
+	"\x11MoveVolumeRequest\x12\x14\n" +
+	"\x05vnode\x18\x01 \x01(\x04R\x05vnode\x12\x10\n" +
+	"\x03run\x18\x02 \x01(\x04R\x03run\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x12\n" +
+	"\x04from\x18\x04 \x01(\tR\x04from\x12\x0e\n" +
+	"\x02to\x18\x05 \x01(\tR\x02to\"i\n" +
+	"\x12MoveVolumeResponse\x12;\n" +
+	"\x05state\x18\x01 \x01(\x0e2%.splitvm.v1.MoveVRegionResponse.StateR\x05state\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\";\n" +
 	"\vLogsRequest\x12\x14\n" +
 	"\x05vnode\x18\x01 \x01(\x04R\x05vnode\x12\x16\n" +
 	"\x06follow\x18\x02 \x01(\bR\x06follow\"\x9d\x01\n" +
@@ -785,11 +922,13 @@ const file_processor_proto_rawDesc = "" +
 	"\x05vnode\x18\x01 \x01(\x04R\x05vnode\x12\x12\n" +
 	"\x04data\x18\x02 \x01(\fR\x04data\"%\n" +
 	"\x0fConnectResponse\x12\x12\n" +
-	"\x04data\x18\x01 \x01(\fR\x04data2\x9a\x03\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data2\xe7\x03\n" +
 	"\tProcessor\x12?\n" +
 	"\x06Launch\x12\x19.splitvm.v1.LaunchRequest\x1a\x1a.splitvm.v1.LaunchResponse\x126\n" +
 	"\x03End\x12\x16.splitvm.v1.EndRequest\x1a\x17.splitvm.v1.EndResponse\x12N\n" +
-	"\vMoveVRegion\x12\x1e.splitvm.v1.MoveVRegionRequest\x1a\x1f.splitvm.v1.MoveVRegionResponse\x12?\n" +
+	"\vMoveVRegion\x12\x1e.splitvm.v1.MoveVRegionRequest\x1a\x1f.splitvm.v1.MoveVRegionResponse\x12K\n" +
+	"\n" +
+	"MoveVolume\x12\x1d.splitvm.v1.MoveVolumeRequest\x1a\x1e.splitvm.v1.MoveVolumeResponse\x12?\n" +
 	"\x06Forget\x12\x19.splitvm.v1.ForgetRequest\x1a\x1a.splitvm.v1.ForgetResponse\x12;\n" +
 	"\x04Logs\x12\x17.splitvm.v1.LogsRequest\x1a\x18.splitvm.v1.LogsResponse0\x01\x12F\n" +
 	"\aConnect\x12\x1a.splitvm.v1.ConnectRequest\x1a\x1b.splitvm.v1.ConnectResponse(\x010\x01B\x18Z\x16splitvm/remote/api;apib\x06proto3"
@@ -807,7 +946,7 @@ func file_processor_proto_rawDescGZIP() []byte {
 }
 
 var file_processor_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_processor_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_processor_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_processor_proto_goTypes = []any{
 	(MoveVRegionResponse_State)(0), // 0: splitvm.v1.MoveVRegionResponse.State
 	(LogsResponse_Stream)(0),       // 1: splitvm.v1.LogsResponse.Stream
@@ -819,35 +958,40 @@ var file_processor_proto_goTypes = []any{
 	(*ForgetResponse)(nil),         // 7: splitvm.v1.ForgetResponse
 	(*MoveVRegionRequest)(nil),     // 8: splitvm.v1.MoveVRegionRequest
 	(*MoveVRegionResponse)(nil),    // 9: splitvm.v1.MoveVRegionResponse
-	(*LogsRequest)(nil),            // 10: splitvm.v1.LogsRequest
-	(*LogsResponse)(nil),           // 11: splitvm.v1.LogsResponse
-	(*ConnectRequest)(nil),         // 12: splitvm.v1.ConnectRequest
-	(*ConnectResponse)(nil),        // 13: splitvm.v1.ConnectResponse
-	(*VNode)(nil),                  // 14: splitvm.v1.VNode
-	(*VolumePlace)(nil),            // 15: splitvm.v1.VolumePlace
+	(*MoveVolumeRequest)(nil),      // 10: splitvm.v1.MoveVolumeRequest
+	(*MoveVolumeResponse)(nil),     // 11: splitvm.v1.MoveVolumeResponse
+	(*LogsRequest)(nil),            // 12: splitvm.v1.LogsRequest
+	(*LogsResponse)(nil),           // 13: splitvm.v1.LogsResponse
+	(*ConnectRequest)(nil),         // 14: splitvm.v1.ConnectRequest
+	(*ConnectResponse)(nil),        // 15: splitvm.v1.ConnectResponse
+	(*VNode)(nil),                  // 16: splitvm.v1.VNode
+	(*VolumePlace)(nil),            // 17: splitvm.v1.VolumePlace
 }
 var file_processor_proto_depIdxs = []int32{
-	14, // 0: splitvm.v1.LaunchRequest.vnode:type_name -> splitvm.v1.VNode
-	15, // 1: splitvm.v1.LaunchRequest.volumes:type_name -> splitvm.v1.VolumePlace
+	16, // 0: splitvm.v1.LaunchRequest.vnode:type_name -> splitvm.v1.VNode
+	17, // 1: splitvm.v1.LaunchRequest.volumes:type_name -> splitvm.v1.VolumePlace
 	0,  // 2: splitvm.v1.MoveVRegionResponse.state:type_name -> splitvm.v1.MoveVRegionResponse.State
-	1,  // 3: splitvm.v1.LogsResponse.stream:type_name -> splitvm.v1.LogsResponse.Stream
-	2,  // 4: splitvm.v1.Processor.Launch:input_type -> splitvm.v1.LaunchRequest
-	4,  // 5: splitvm.v1.Processor.End:input_type -> splitvm.v1.EndRequest
-	8,  // 6: splitvm.v1.Processor.MoveVRegion:input_type -> splitvm.v1.MoveVRegionRequest
-	6,  // 7: splitvm.v1.Processor.Forget:input_type -> splitvm.v1.ForgetRequest
-	10, // 8: splitvm.v1.Processor.Logs:input_type -> splitvm.v1.LogsRequest
-	12, // 9: splitvm.v1.Processor.Connect:input_type -> splitvm.v1.ConnectRequest
-	3,  // 10: splitvm.v1.Processor.Launch:output_type -> splitvm.v1.LaunchResponse
-	5,  // 11: splitvm.v1.Processor.End:output_type -> splitvm.v1.EndResponse
-	9,  // 12: splitvm.v1.Processor.MoveVRegion:output_type -> splitvm.v1.MoveVRegionResponse
-	7,  // 13: splitvm.v1.Processor.Forget:output_type -> splitvm.v1.ForgetResponse
-	11, // 14: splitvm.v1.Processor.Logs:output_type -> splitvm.v1.LogsResponse
-	13, // 15: splitvm.v1.Processor.Connect:output_type -> splitvm.v1.ConnectResponse
-	10, // [10:16] is the sub-list for method output_type
-	4,  // [4:10] is the sub-list for method input_type
-	4,  // [4:4] is the sub-list for extension type_name
-	4,  // [4:4] is the sub-list for extension extendee
-	0,  // [0:4] is the sub-list for field type_name
+	0,  // 3: splitvm.v1.MoveVolumeResponse.state:type_name -> splitvm.v1.MoveVRegionResponse.State
+	1,  // 4: splitvm.v1.LogsResponse.stream:type_name -> splitvm.v1.LogsResponse.Stream
+	2,  // 5: splitvm.v1.Processor.Launch:input_type -> splitvm.v1.LaunchRequest
+	4,  // 6: splitvm.v1.Processor.End:input_type -> splitvm.v1.EndRequest
+	8,  // 7: splitvm.v1.Processor.MoveVRegion:input_type -> splitvm.v1.MoveVRegionRequest
+	10, // 8: splitvm.v1.Processor.MoveVolume:input_type -> splitvm.v1.MoveVolumeRequest
+	6,  // 9: splitvm.v1.Processor.Forget:input_type -> splitvm.v1.ForgetRequest
+	12, // 10: splitvm.v1.Processor.Logs:input_type -> splitvm.v1.LogsRequest
+	14, // 11: splitvm.v1.Processor.Connect:input_type -> splitvm.v1.ConnectRequest
+	3,  // 12: splitvm.v1.Processor.Launch:output_type -> splitvm.v1.LaunchResponse
+	5,  // 13: splitvm.v1.Processor.End:output_type -> splitvm.v1.EndResponse
+	9,  // 14: splitvm.v1.Processor.MoveVRegion:output_type -> splitvm.v1.MoveVRegionResponse
+	11, // 15: splitvm.v1.Processor.MoveVolume:output_type -> splitvm.v1.MoveVolumeResponse
+	7,  // 16: splitvm.v1.Processor.Forget:output_type -> splitvm.v1.ForgetResponse
+	13, // 17: splitvm.v1.Processor.Logs:output_type -> splitvm.v1.LogsResponse
+	15, // 18: splitvm.v1.Processor.Connect:output_type -> splitvm.v1.ConnectResponse
+	12, // [12:19] is the sub-list for method output_type
+	5,  // [5:12] is the sub-list for method input_type
+	5,  // [5:5] is the sub-list for extension type_name
+	5,  // [5:5] is the sub-list for extension extendee
+	0,  // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_processor_proto_init() }
@@ -863,7 +1007,7 @@ func file_processor_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_processor_proto_rawDesc), len(file_processor_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   12,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

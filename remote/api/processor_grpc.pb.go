@@ -25,6 +25,7 @@ const (
 	Processor_Launch_FullMethodName      = "/splitvm.v1.Processor/Launch"
 	Processor_End_FullMethodName         = "/splitvm.v1.Processor/End"
 	Processor_MoveVRegion_FullMethodName = "/splitvm.v1.Processor/MoveVRegion"
+	Processor_MoveVolume_FullMethodName  = "/splitvm.v1.Processor/MoveVolume"
 	Processor_Forget_FullMethodName      = "/splitvm.v1.Processor/Forget"
 	Processor_Logs_FullMethodName        = "/splitvm.v1.Processor/Logs"
 	Processor_Connect_FullMethodName     = "/splitvm.v1.Processor/Connect"
@@ -44,6 +45,9 @@ type ProcessorClient interface {
 	// monitor, or tells how far that has got. NOT_FOUND if the run is not here,
 	// UNAVAILABLE if its VMM does not answer.
 	MoveVRegion(ctx context.Context, in *MoveVRegionRequest, opts ...grpc.CallOption) (*MoveVRegionResponse, error)
+	// MoveVolume begins to move a replica of a volume that a running vNode writes to
+	// another storage monitor, or tells how far that has got. Errors as MoveVRegion's.
+	MoveVolume(ctx context.Context, in *MoveVolumeRequest, opts ...grpc.CallOption) (*MoveVolumeResponse, error)
 	// Forget removes what is kept of a vNode that has ended: its logs.
 	Forget(ctx context.Context, in *ForgetRequest, opts ...grpc.CallOption) (*ForgetResponse, error)
 	// Logs sends what a vNode printed.
@@ -86,6 +90,16 @@ func (c *processorClient) MoveVRegion(ctx context.Context, in *MoveVRegionReques
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(MoveVRegionResponse)
 	err := c.cc.Invoke(ctx, Processor_MoveVRegion_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *processorClient) MoveVolume(ctx context.Context, in *MoveVolumeRequest, opts ...grpc.CallOption) (*MoveVolumeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(MoveVolumeResponse)
+	err := c.cc.Invoke(ctx, Processor_MoveVolume_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -148,6 +162,9 @@ type ProcessorServer interface {
 	// monitor, or tells how far that has got. NOT_FOUND if the run is not here,
 	// UNAVAILABLE if its VMM does not answer.
 	MoveVRegion(context.Context, *MoveVRegionRequest) (*MoveVRegionResponse, error)
+	// MoveVolume begins to move a replica of a volume that a running vNode writes to
+	// another storage monitor, or tells how far that has got. Errors as MoveVRegion's.
+	MoveVolume(context.Context, *MoveVolumeRequest) (*MoveVolumeResponse, error)
 	// Forget removes what is kept of a vNode that has ended: its logs.
 	Forget(context.Context, *ForgetRequest) (*ForgetResponse, error)
 	// Logs sends what a vNode printed.
@@ -174,6 +191,9 @@ func (UnimplementedProcessorServer) End(context.Context, *EndRequest) (*EndRespo
 }
 func (UnimplementedProcessorServer) MoveVRegion(context.Context, *MoveVRegionRequest) (*MoveVRegionResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method MoveVRegion not implemented")
+}
+func (UnimplementedProcessorServer) MoveVolume(context.Context, *MoveVolumeRequest) (*MoveVolumeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method MoveVolume not implemented")
 }
 func (UnimplementedProcessorServer) Forget(context.Context, *ForgetRequest) (*ForgetResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Forget not implemented")
@@ -259,6 +279,24 @@ func _Processor_MoveVRegion_Handler(srv interface{}, ctx context.Context, dec fu
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Processor_MoveVolume_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MoveVolumeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ProcessorServer).MoveVolume(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Processor_MoveVolume_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ProcessorServer).MoveVolume(ctx, req.(*MoveVolumeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Processor_Forget_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ForgetRequest)
 	if err := dec(in); err != nil {
@@ -313,6 +351,10 @@ var Processor_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "MoveVRegion",
 			Handler:    _Processor_MoveVRegion_Handler,
+		},
+		{
+			MethodName: "MoveVolume",
+			Handler:    _Processor_MoveVolume_Handler,
 		},
 		{
 			MethodName: "Forget",

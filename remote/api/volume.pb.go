@@ -88,7 +88,12 @@ type VolumePlace struct {
 	Fence         bool                   `protobuf:"varint,10,opt,name=fence,proto3" json:"fence,omitempty"`                      // the writer before was lost and may be alive: it is cut off
 	RequestId     string                 `protobuf:"bytes,11,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	CreatedUnixMs int64                  `protobuf:"varint,12,opt,name=created_unix_ms,json=createdUnixMs,proto3" json:"created_unix_ms,omitempty"`
-	Monitors      []*Replica             `protobuf:"bytes,13,rep,name=monitors,proto3" json:"monitors,omitempty"` // in answers: where the replicas are; not stored
+	Monitors      []*Replica             `protobuf:"bytes,13,rep,name=monitors,proto3" json:"monitors,omitempty"`                        // in answers: where the replicas are; not stored
+	MovesFrom     uint64                 `protobuf:"varint,14,opt,name=moves_from,json=movesFrom,proto3" json:"moves_from,omitempty"`    // the replica that moves, a storage member; 0: none does
+	MovesTo       uint64                 `protobuf:"varint,15,opt,name=moves_to,json=movesTo,proto3" json:"moves_to,omitempty"`          // where to
+	TargetMade    bool                   `protobuf:"varint,16,opt,name=target_made,json=targetMade,proto3" json:"target_made,omitempty"` // there is a replica, which may be whole or not; who opens the volume is told of it
+	TargetWhy     string                 `protobuf:"bytes,17,opt,name=target_why,json=targetWhy,proto3" json:"target_why,omitempty"`
+	Leaving       []uint64               `protobuf:"varint,18,rep,packed,name=leaving,proto3" json:"leaving,omitempty"` // storage members whose replica is not needed any more and is to be deleted when they are there
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -210,6 +215,41 @@ func (x *VolumePlace) GetCreatedUnixMs() int64 {
 func (x *VolumePlace) GetMonitors() []*Replica {
 	if x != nil {
 		return x.Monitors
+	}
+	return nil
+}
+
+func (x *VolumePlace) GetMovesFrom() uint64 {
+	if x != nil {
+		return x.MovesFrom
+	}
+	return 0
+}
+
+func (x *VolumePlace) GetMovesTo() uint64 {
+	if x != nil {
+		return x.MovesTo
+	}
+	return 0
+}
+
+func (x *VolumePlace) GetTargetMade() bool {
+	if x != nil {
+		return x.TargetMade
+	}
+	return false
+}
+
+func (x *VolumePlace) GetTargetWhy() string {
+	if x != nil {
+		return x.TargetWhy
+	}
+	return ""
+}
+
+func (x *VolumePlace) GetLeaving() []uint64 {
+	if x != nil {
+		return x.Leaving
 	}
 	return nil
 }
@@ -688,7 +728,7 @@ var File_volume_proto protoreflect.FileDescriptor
 const file_volume_proto_rawDesc = "" +
 	"\n" +
 	"\fvolume.proto\x12\n" +
-	"splitvm.v1\"\xff\x02\n" +
+	"splitvm.v1\"\x93\x04\n" +
 	"\vVolumePlace\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12\x1a\n" +
@@ -704,7 +744,15 @@ const file_volume_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\v \x01(\tR\trequestId\x12&\n" +
 	"\x0fcreated_unix_ms\x18\f \x01(\x03R\rcreatedUnixMs\x12/\n" +
-	"\bmonitors\x18\r \x03(\v2\x13.splitvm.v1.ReplicaR\bmonitors\"]\n" +
+	"\bmonitors\x18\r \x03(\v2\x13.splitvm.v1.ReplicaR\bmonitors\x12\x1d\n" +
+	"\n" +
+	"moves_from\x18\x0e \x01(\x04R\tmovesFrom\x12\x19\n" +
+	"\bmoves_to\x18\x0f \x01(\x04R\amovesTo\x12\x1f\n" +
+	"\vtarget_made\x18\x10 \x01(\bR\n" +
+	"targetMade\x12\x1d\n" +
+	"\n" +
+	"target_why\x18\x11 \x01(\tR\ttargetWhy\x12\x18\n" +
+	"\aleaving\x18\x12 \x03(\x04R\aleaving\"]\n" +
 	"\aReplica\x12\x16\n" +
 	"\x06member\x18\x01 \x01(\x04R\x06member\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +

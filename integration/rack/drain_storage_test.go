@@ -1,0 +1,178 @@
+package rack
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"splitvm/remote"
+	"splitvm/remote/blockclient"
+	"splitvm/remote/blockwire"
+)
+
+// stored is a rack of one storage monitor with a volume that a vNode writes and one
+// that nobody uses, both of random bytes.
+type stored struct {
+	*rack
+	image []byte
+}
+
+func storing(t *testing.T, flags ...string) *stored {
+	r := &stored{up(t, flags...), make([]byte, 12<<20)}
+	rand.NewChaCha8([32]byte{1}).Read(r.image)
+	file := filepath.Join(t.TempDir(), "image")
+	if err := os.WriteFile(file, r.image, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"db", "idle"} {
+		r.must("volume", "import", name, file)
+	}
+	r.must(r.withVolume("w", "db")...)
+	r.eventually("w has the volume", func() bool { return strings.Contains(r.must("volume", "inspect", "db"), "in use") })
+	return r
+}
+
+// spare starts a storage monitor that joins.
+func (r *stored) spare(name string) *os.Process {
+	return r.monitor(name, "storage", "--data", r.t.TempDir())
+}
+
+// whole compares both volumes with what they were made of, at the one monitor where
+// they are to be.
+func (r *stored) whole(at string) {
+	r.t.Helper()
+	for _, name := range []string{"db", "idle"} {
+		v := r.volume(name)
+		if len(v.Monitors) != 1 || v.Monitors[0].Name != at {
+			r.t.Fatalf("%s is at %+v, want %s", name, v.Monitors, at)
+		}
+		if !bytes.Equal(r.content(name, v.Monitors[0].Data[0]), r.image) {
+			r.t.Errorf("%s at %s is not what was written", name, at)
+		}
+	}
+}
+
+func (r *stored) content(name, address string) []byte {
+	r.t.Helper()
+	v, err := blockclient.Open(r.t.Context(), blockclient.Config{Monitors: []string{address}, Name: name, ReadOnly: true})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer v.Close()
+	got := make([]byte, v.Size())
+	done := make(chan error)
+	for off := 0; off < len(got); off += remote.MaxBlockIO {
+		p := got[off:min(len(got), off+remote.MaxBlockIO)]
+		v.Submit(&blockclient.Request{Op: blockwire.Read, Offset: uint64(off), Length: uint64(len(p)), Memory: [][]byte{p},
+			Done: func(q *blockclient.Request) { done <- q.Err }})
+		if err := <-done; err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	return got
+}
+
+// finish drains storage-1 to its end, stops it, and removes everything from where it
+// is then.
+func (r *stored) finish(at string) {
+	r.t.Helper()
+	if d := list[drained](r.rack, "monitor", "drain", "storage-1"); d.Member.State != "MEMBER_STATE_DRAINED" || d.Volumes != 0 {
+		r.t.Errorf("drained: %+v", d)
+	}
+	if left := list[[]rackVolume](r.rack, "volume", "ls", "--storage-monitor", r.address("storage-1")); len(left) != 0 {
+		r.t.Errorf("left at storage-1: %+v", left)
+	}
+	r.whole(at)
+	r.kill("storage-1")
+	r.must("volume", "create", "new", "1M")
+	if v := r.volume("new"); v.Monitors[0].Name == "storage-1" {
+		r.t.Error("a new volume was placed at storage-1")
+	}
+	if w := r.vnode("w"); w.State != "VNODE_STATE_RUNNING" {
+		r.t.Errorf("w: %+v", w)
+	}
+	r.must("stop", "w") // which flushes the volume, and fails if it can't
+	r.must("rm", "w")
+	r.must(r.withVolume("x", "db")...)
+	r.eventually("x has the volume", func() bool { return strings.Contains(r.must("volume", "inspect", "db"), "in use") })
+	r.must("stop", "x")
+	r.must("rm", "x")
+	r.whole(at)
+	for _, name := range []string{"db", "idle", "new"} {
+		r.must("volume", "rm", name)
+	}
+	r.empty()
+}
+
+// A storage monitor is drained while a vNode has one of its volumes open: every byte
+// of it is elsewhere, none is left, the vNode goes on without the monitor.
+func TestDrainStorage(t *testing.T) {
+	r := storing(t)
+	if out, err := r.try("monitor", "drain", "storage-1"); err == nil || !strings.Contains(out, "splitvm monitor storage --global") {
+		t.Errorf("with nowhere to go: %v, %s", err, out)
+	}
+	r.spare("spare")
+	r.must("volume", "create", "--replicas", "2", "two", "8M")
+	if out, err := r.try("monitor", "drain", "spare"); err == nil || !strings.Contains(out, "no room for 1 of the 1 volumes") {
+		t.Errorf("with nowhere to go for a second replica: %v, %s", err, out)
+	}
+	r.must("volume", "rm", "two")
+	r.finish("spare")
+	for _, name := range []string{"db", "idle"} {
+		if !r.happened("volume.moved", name, "from storage-1 to spare") {
+			t.Errorf("no event says that %s has moved", name)
+		}
+	}
+}
+
+// What a drain has begun goes on after the death of whoever takes part in it: the
+// target, which can't take anything and is given up, the GSM, the processor monitor,
+// the source.
+func TestDrainStorageKilled(t *testing.T) {
+	r := storing(t, "--lease", "3s")
+	lost := r.spare("lost")
+	r.signal(lost.Pid, unix.SIGSTOP)
+	r.must("monitor", "drain", "--detach", "storage-1")
+	r.signal(lost.Pid, unix.SIGKILL)
+	r.eventually("the target is given up", func() bool { return r.happened("volume.not-moved", "db", "to lost") })
+	r.eventually("the target is lost", func() bool { return r.happened("member.lost", "lost", "") })
+	r.eventually("the drain says what it waits for", func() bool {
+		return strings.Contains(r.status("storage-1").Waiting, "splitvm monitor storage --global")
+	})
+	spare := r.spare("spare")
+	r.signal(spare.Pid, unix.SIGSTOP)
+	for _, name := range []string{"global-1", "processor-1", "storage-1"} {
+		r.kill(name)
+		r.must("rack", "up")
+	}
+	r.signal(spare.Pid, unix.SIGCONT)
+	r.finish("spare")
+}
+
+// A volume that is only read waits for its readers; a drain that is cancelled
+// meanwhile leaves it where it is.
+func TestDrainStorageCancelled(t *testing.T) {
+	r := storing(t)
+	r.must("stop", "w")
+	r.must("rm", "w")
+	r.must(r.withVolume("reader", "db,ro")...)
+	r.spare("spare")
+	r.must("monitor", "drain", "--detach", "storage-1")
+	r.eventually("the one that nobody uses has moved", func() bool { return r.happened("volume.moved", "idle", "") })
+	r.eventually("the drain waits for the reader", func() bool {
+		return strings.Contains(r.status("storage-1").Waiting, "vNode reader reads volume db")
+	})
+	r.must("monitor", "drain", "--cancel", "storage-1")
+	r.must("stop", "reader")
+	r.must("rm", "reader")
+	if v := r.volume("db"); len(v.Monitors) != 1 || v.Monitors[0].Name != "storage-1" {
+		t.Errorf("db is at %+v", v.Monitors)
+	}
+	r.must(r.withVolume("w", "db")...)
+	r.finish("spare")
+}

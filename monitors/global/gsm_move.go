@@ -1,0 +1,312 @@
+package global
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"google.golang.org/grpc/status"
+
+	"splitvm/monitors/global/place"
+	"splitvm/remote"
+	"splitvm/remote/api"
+	"splitvm/remote/blockclient"
+)
+
+// A replica of a volume moves in steps, each of which is in the volume's record when
+// it has been done:
+//
+//	moves_from, moves_to   it is to move; there is a promise
+//	target_made            there is an empty replica; who opens the volume is given it too
+//	                       and brings it up to date. Then the old one is voted out, by
+//	                       the vNode that writes the volume, or by the GSM if none has it
+//	replicas, leaving      the new one counts, the old one is to be deleted, when its
+//	                       monitor is there (the other way round if that failed)
+//	nothing                it is
+//
+// Which replicas are whole is on the storage monitors, never here: a leader or a VMM
+// that is lost between two steps leaves what the next one can go on from.
+
+// volumeMove is a replica on its way. Guarded by leader.mu.
+type volumeMove struct{ trouble string }
+
+const maxVolumeMoves = 2 // replicas on their way at once in a rack
+
+// errWait is that a volume can't move yet, for a reason that a drain tells.
+var errWait = errors.New("wait")
+
+// moveVolumes begins what can be begun. The caller holds mu.
+func (l *leader) moveVolumes() {
+	for _, name := range slices.Sorted(maps.Keys(l.volumes)) {
+		v := l.volumes[name]
+		switch {
+		case len(l.moves.volumes) >= maxVolumeMoves:
+			return
+		case v.MovesTo == 0 && l.toDelete(v) == 0, l.moves.volumes[name] != nil, l.changing[name], l.whyVolumeWaits(v) != "":
+			continue
+		}
+		a := &volumeMove{}
+		l.moves.volumes[name] = a
+		l.wg.Go(func() { l.moveVolume(name, a) })
+	}
+}
+
+// whyVolumeWaits says why a replica can't move now. The caller holds mu.
+func (l *leader) whyVolumeWaits(v *api.VolumePlace) string {
+	switch {
+	case v.ReadOnly:
+		return fmt.Sprintf("snapshot %s can't move: `splitvm volume rm %s` removes it", v.Name, v.Name)
+	case v.State != api.VolumeState_VOLUME_STATE_READY:
+		return fmt.Sprintf("volume %s is being made", v.Name)
+	}
+	for _, n := range l.vnodes {
+		if !active(n) {
+			continue
+		}
+		for _, m := range n.Spec.Volumes {
+			switch {
+			case m.Name != v.Name:
+			case m.ReadOnly:
+				return fmt.Sprintf("vNode %s reads volume %s", n.Spec.Name, v.Name)
+			case n.State == api.VNodeState_VNODE_STATE_STARTING:
+				return fmt.Sprintf("vNode %s is starting", n.Spec.Name)
+			}
+		}
+	}
+	return ""
+}
+
+// moveVolume takes the steps that are left, until there are none or one has to wait.
+func (l *leader) moveVolume(name string, a *volumeMove) {
+	defer func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		delete(l.moves.volumes, name)
+		l.moves.nudge()
+	}()
+	for l.ctx.Err() == nil {
+		more, err := l.moveStep(name)
+		if errors.Is(err, errWait) || err == nil && !more {
+			return
+		}
+		pause := pollTime
+		l.mu.Lock()
+		a.trouble = ""
+		if err != nil {
+			a.trouble, pause = fmt.Sprintf("volume %s: %v", name, status.Convert(err).Message()), pauseTime
+		}
+		l.mu.Unlock()
+		select {
+		case <-l.ctx.Done():
+		case <-time.After(pause):
+		}
+	}
+}
+
+// moveStep takes the next step of a volume; more tells whether there is one after it,
+// or the same again.
+func (l *leader) moveStep(name string) (more bool, err error) {
+	l.mu.Lock()
+	x := l.volumes[name]
+	if x == nil || x.MovesTo == 0 && l.toDelete(x) == 0 {
+		l.mu.Unlock()
+		return false, nil
+	}
+	if l.whyVolumeWaits(x) != "" {
+		l.mu.Unlock()
+		return false, errWait
+	}
+	v, writer, old := l.located(x), l.inUse(name, true), l.toDelete(x)
+	from, to, leaving := l.replica(v.MovesFrom), l.replica(v.MovesTo), l.replica(old)
+	l.mu.Unlock()
+	switch {
+	case old != 0:
+		return true, l.deleteLeaving(v, leaving)
+	case !v.TargetMade && to.Away:
+		return true, l.volumeNotMoved(v, to, "it is no member of the rack any more")
+	case len(from.Data) == 0 || len(to.Data) == 0:
+		return true, fmt.Errorf("storage monitor %s or %s has no address", from.Name, to.Name)
+	case !v.TargetMade:
+		return true, l.makeTarget(v, to)
+	case writer != nil:
+		return true, l.moveAtWriter(v, writer, from, to)
+	}
+	return true, l.moveUnused(v, from, to)
+}
+
+// toDelete is a member that is there and whose replica is to be deleted; 0: none. The
+// caller holds mu.
+func (l *leader) toDelete(v *api.VolumePlace) uint64 {
+	for _, id := range v.Leaving {
+		if l.members[id] != nil {
+			return id
+		}
+	}
+	return 0
+}
+
+// replica is where a storage member is. The caller holds mu.
+func (l *leader) replica(member uint64) *api.Replica {
+	r := &api.Replica{Member: member, Away: l.members[member] == nil, Name: l.memberName(member)}
+	if home := l.homes[member]; home != nil {
+		r.Name, r.Data = home.Name, home.Data
+	}
+	return r
+}
+
+// aimVolume promises a place for a replica of a volume at another member. The caller
+// holds mu.
+func (l *leader) aimVolume(c *change, v *api.VolumePlace, from uint64, why string) error {
+	var not, near []place.ID
+	for _, id := range v.Leaving {
+		not = append(not, place.ID(id))
+	}
+	for _, id := range v.Replicas {
+		not = append(not, place.ID(id))
+		for _, m := range l.members {
+			if o := l.homes[id]; id != from && o != nil && o.Domain != "" && m.Domain == o.Domain {
+				near = append(near, place.ID(m.Id))
+			}
+		}
+	}
+	pool, need := l.pools[api.Role_ROLE_STORAGE], place.Amount{v.Bytes}
+	d, err := pool.Place(place.Request{Need: need, Replicas: 1, Not: append(near, not...)})
+	if err != nil { // one failure domain twice is better than none
+		d, err = pool.Place(place.Request{Need: need, Replicas: 1, Not: not})
+	}
+	if err != nil {
+		return err
+	}
+	v.MovesFrom, v.MovesTo, v.TargetMade, v.TargetWhy = from, uint64(d.Members[0]), false, why+"; "+d.Why
+	c.putVolume(v)
+	return nil
+}
+
+// makeTarget makes the empty replica.
+func (l *leader) makeTarget(v *api.VolumePlace, to *api.Replica) error {
+	ctx, cancel := context.WithTimeout(l.ctx, replicaTime)
+	defer cancel()
+	err := atReplica(ctx, to, func(ctx context.Context, m remote.Volumes) error {
+		_, err := m.CreateVolume(ctx, remote.VolumeID(v.Id), v.Name, v.Bytes)
+		return unlessMade(ctx, m, v, err)
+	})
+	if err != nil {
+		return l.volumeNotMoved(v, to, err.Error())
+	}
+	return l.volumeStep(v, func(c *change, now *api.VolumePlace) { now.TargetMade = true })
+}
+
+// volumeStep writes a step of a move, if the volume is as it was.
+func (l *leader) volumeStep(was *api.VolumePlace, do func(*change, *api.VolumePlace)) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := l.volumes[was.Name]
+	if now == nil || now.Id != was.Id || now.MovesTo != was.MovesTo || !slices.Equal(now.Leaving, was.Leaving) {
+		return nil
+	}
+	var c change
+	do(&c, now)
+	c.putVolume(now)
+	return l.commit(&c)
+}
+
+// moveAtWriter has the vNode that writes the volume move it.
+func (l *leader) moveAtWriter(v *api.VolumePlace, writer *api.VNode, from, to *api.Replica) error {
+	var answer *api.MoveVolumeResponse
+	err := l.ask(l.ctx, writer.Processor, func(ctx context.Context, p api.ProcessorClient) (err error) {
+		answer, err = p.MoveVolume(ctx, &api.MoveVolumeRequest{Vnode: writer.Id, Run: writer.Run, Name: v.Name, From: from.Data[0], To: to.Data[0]})
+		return err
+	})
+	switch {
+	case err != nil:
+		return err
+	case answer.State == api.MoveVRegionResponse_STATE_MOVED:
+		return l.volumeMoved(v, from, to)
+	case answer.State == api.MoveVRegionResponse_STATE_FAILED:
+		return l.volumeNotMoved(v, to, answer.Reason)
+	}
+	return nil
+}
+
+// moveUnused moves a replica of a volume that nobody has; nobody can have it
+// meanwhile.
+func (l *leader) moveUnused(v *api.VolumePlace, from, to *api.Replica) error {
+	l.mu.Lock()
+	if l.inUse(v.Name, false) != nil || l.changing[v.Name] {
+		l.mu.Unlock()
+		return nil
+	}
+	done, err := l.reserve(v.Name)
+	l.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	defer done()
+	var at []string
+	for _, r := range v.Monitors {
+		if (r.Member != to.Member || !to.Away) && len(r.Data) > 0 {
+			at = append(at, r.Data[0])
+		}
+	}
+	x, err := blockclient.Open(l.ctx, blockclient.Config{Monitors: at, Name: v.Name, Log: l.log})
+	if err != nil {
+		return err
+	}
+	reason := error(blockclient.ErrNotJoined) // a target that is lost is none, for the others can be opened
+	if !to.Away {
+		reason = x.Replace(l.ctx, from.Data[0], to.Data[0])
+	}
+	switch err := x.Close(); {
+	case err != nil:
+		return errors.Join(reason, err) // which are members, the next try sees
+	case errors.Is(reason, blockclient.ErrNotJoined):
+		return l.volumeNotMoved(v, to, reason.Error())
+	case reason != nil:
+		return reason
+	}
+	return l.volumeMoved(v, from, to)
+}
+
+// volumeMoved makes the target a replica and has the old one deleted.
+func (l *leader) volumeMoved(was *api.VolumePlace, from, to *api.Replica) error {
+	return l.volumeStep(was, func(c *change, v *api.VolumePlace) {
+		l.pools[api.Role_ROLE_STORAGE].Release(place.ID(from.Member), place.Amount{v.Bytes})
+		v.Replicas = slices.Clone(v.Replicas)
+		v.Replicas[slices.Index(v.Replicas, from.Member)] = to.Member
+		v.Why, v.Leaving = v.TargetWhy, append(slices.Clone(v.Leaving), from.Member)
+		v.MovesFrom, v.MovesTo, v.TargetMade, v.TargetWhy = 0, 0, false, ""
+		l.happened(c, "volume.moved", about{subject: v.Name}, "%d MiB, from %s to %s", v.Bytes>>20, from.Name, to.Name)
+	})
+}
+
+// volumeNotMoved gives a target up.
+func (l *leader) volumeNotMoved(was *api.VolumePlace, to *api.Replica, reason string) error {
+	return l.volumeStep(was, func(c *change, v *api.VolumePlace) {
+		l.happened(c, "volume.not-moved", about{subject: v.Name}, "to %s: %s", to.Name, reason)
+		l.unaimVolume(v)
+		l.moves.lateVolumes[v.Name] = time.Now().Add(failedTime)
+	})
+}
+
+// unaimVolume takes the target away; a replica that was made there is to be deleted.
+// The caller holds mu and writes the volume.
+func (l *leader) unaimVolume(v *api.VolumePlace) {
+	l.pools[api.Role_ROLE_STORAGE].Release(place.ID(v.MovesTo), place.Amount{v.Bytes})
+	if v.TargetMade {
+		v.Leaving = append(slices.Clone(v.Leaving), v.MovesTo)
+	}
+	v.MovesFrom, v.MovesTo, v.TargetMade, v.TargetWhy = 0, 0, false, ""
+}
+
+// deleteLeaving deletes a replica that is not needed any more.
+func (l *leader) deleteLeaving(v *api.VolumePlace, at *api.Replica) error {
+	if err := deleteReplicas(l.ctx, &api.VolumePlace{Id: v.Id, Name: v.Name, Monitors: []*api.Replica{at}}); err != nil {
+		return err
+	}
+	return l.volumeStep(v, func(_ *change, now *api.VolumePlace) {
+		now.Leaving = slices.DeleteFunc(slices.Clone(now.Leaving), func(id uint64) bool { return id == at.Member })
+	})
+}
