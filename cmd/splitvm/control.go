@@ -77,7 +77,7 @@ func (n *vnode) openControl(context.Context) error {
 		answer(w, s, err)
 	})
 	mux.HandleFunc("POST /volume/move", func(w http.ResponseWriter, r *http.Request) {
-		s, err := n.moveVolume(r.FormValue("name"), r.FormValue("from"), r.FormValue("to"))
+		s, err := n.moveVolume(r.FormValue("name"), r.FormValue("number"), r.FormValue("from"), r.FormValue("to"))
 		answer(w, s, err)
 	})
 	if n.io != nil { // a bare guest has no consoles and no agent
@@ -207,12 +207,16 @@ func (n *vnode) moveVRegion(ctx context.Context, index, epoch, to string) (hando
 
 // moveVolume begins to move a replica of a volume that the guest writes, or tells how
 // that stands.
-func (n *vnode) moveVolume(name, from, to string) (handoff.MoveStatus, error) {
+func (n *vnode) moveVolume(name, number, from, to string) (handoff.MoveStatus, error) {
 	d := n.written[name]
 	if d == nil {
 		return handoff.MoveStatus{}, fmt.Errorf("this vNode does not write volume %q", name)
 	}
-	switch outcome, err := d.Move(from, to); {
+	i, err := strconv.ParseUint(number, 10, 64)
+	if err != nil {
+		return handoff.MoveStatus{}, fmt.Errorf("move volume %q: number %q: %w", name, number, err)
+	}
+	switch outcome, err := d.Move(blockclient.Move{Number: i, From: from, To: to}); {
 	case outcome == blockclient.MoveFailed:
 		return handoff.MoveStatus{State: handoff.MoveFailed, Reason: err.Error()}, nil
 	case err != nil:

@@ -180,6 +180,7 @@ func (l *leader) aimVolume(c *change, v *api.VolumePlace, from uint64, why strin
 	if err != nil {
 		return err
 	}
+	v.Move++
 	v.MovesFrom, v.MovesTo, v.TargetMade, v.TargetWhy = from, uint64(d.Members[0]), false, why+"; "+d.Why
 	c.putVolume(v)
 	return nil
@@ -217,7 +218,7 @@ func (l *leader) volumeStep(was *api.VolumePlace, do func(*change, *api.VolumePl
 func (l *leader) moveAtWriter(v *api.VolumePlace, writer *api.VNode, from, to *api.Replica) error {
 	var answer *api.MoveVolumeResponse
 	err := l.ask(l.ctx, writer.Processor, func(ctx context.Context, p api.ProcessorClient) (err error) {
-		answer, err = p.MoveVolume(ctx, &api.MoveVolumeRequest{Vnode: writer.Id, Run: writer.Run, Name: v.Name, From: from.Data[0], To: to.Data[0]})
+		answer, err = p.MoveVolume(ctx, &api.MoveVolumeRequest{Vnode: writer.Id, Run: writer.Run, Name: v.Name, Number: v.Move, From: from.Data[0], To: to.Data[0]})
 		return err
 	})
 	switch {

@@ -26,7 +26,7 @@ func (s *server) MoveVRegion(ctx context.Context, r *api.MoveVRegionRequest) (*a
 
 // MoveVolume implements api.ProcessorServer, likewise.
 func (s *server) MoveVolume(ctx context.Context, r *api.MoveVolumeRequest) (*api.MoveVolumeResponse, error) {
-	form := url.Values{"name": {r.Name}, "from": {r.From}, "to": {r.To}}
+	form := url.Values{"name": {r.Name}, "number": {strconv.FormatUint(r.Number, 10)}, "from": {r.From}, "to": {r.To}}
 	now, state, err := s.move(ctx, r.Vnode, r.Run, "/volume/move", form)
 	if err != nil {
 		return nil, err

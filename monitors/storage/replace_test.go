@@ -243,3 +243,43 @@ func (r *replaced) same(p *process) {
 		}
 	}
 }
+
+// A mover says that a move has failed as often as it is asked, and does not begin it
+// again; the next one is another matter.
+func TestMover(t *testing.T) {
+	p := []*process{newProcess(t), newProcess(t)}
+	create(t, p[0].address(), "v", 1, guestSize)
+	g := newGuest(t, open(t, blockclient.Config{Monitors: []string{p[0].address()}, Name: "v", Grace: 50 * time.Millisecond}), 6)
+	m := blockclient.NewMover(g.v)
+	move := func(number uint64) (o blockclient.Outcome) {
+		for end := time.Now().Add(time.Minute); time.Now().Before(end) && o == blockclient.MoveUnderWay; time.Sleep(time.Millisecond) {
+			var err error
+			o, err = m.Move(blockclient.Move{Number: number, From: p[0].address(), To: p[1].address()})
+			if err != nil && o == blockclient.MoveUnderWay {
+				t.Fatal(err)
+			}
+		}
+		return o
+	}
+	if o := move(1); o != blockclient.MoveFailed {
+		t.Errorf("to a monitor without the volume: %v", o)
+	}
+	create(t, p[1].address(), "v", 1, guestSize)
+	if o := move(1); o != blockclient.MoveFailed {
+		t.Errorf("the same again: %v", o)
+	}
+	wait := g.run(50)
+	if o := move(2); o != blockclient.MoveDone {
+		t.Errorf("the next: %v", o)
+	}
+	wait()
+	if o := move(2); o != blockclient.MoveDone {
+		t.Errorf("the next again: %v", o)
+	}
+	deleteAt(t, p[0])
+	g.verify()
+	m.Close()
+	if err := g.v.Close(); err != nil {
+		t.Error(err)
+	}
+}

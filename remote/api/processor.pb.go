@@ -538,8 +538,9 @@ type MoveVolumeRequest struct {
 	Vnode         uint64                 `protobuf:"varint,1,opt,name=vnode,proto3" json:"vnode,omitempty"`
 	Run           uint64                 `protobuf:"varint,2,opt,name=run,proto3" json:"run,omitempty"`
 	Name          string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
-	From          string                 `protobuf:"bytes,4,opt,name=from,proto3" json:"from,omitempty"` // address of the storage monitor that is to have a replica no longer
-	To            string                 `protobuf:"bytes,5,opt,name=to,proto3" json:"to,omitempty"`     // and of the one that gets it; the volume has been made there
+	From          string                 `protobuf:"bytes,4,opt,name=from,proto3" json:"from,omitempty"`      // address of the storage monitor that is to have a replica no longer
+	To            string                 `protobuf:"bytes,5,opt,name=to,proto3" json:"to,omitempty"`          // and of the one that gets it; the volume has been made there
+	Number        uint64                 `protobuf:"varint,6,opt,name=number,proto3" json:"number,omitempty"` // of the move: one that has failed is not begun again
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -607,6 +608,13 @@ func (x *MoveVolumeRequest) GetTo() string {
 		return x.To
 	}
 	return ""
+}
+
+func (x *MoveVolumeRequest) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
 }
 
 type MoveVolumeResponse struct {
@@ -896,13 +904,14 @@ const file_processor_proto_rawDesc = "" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fSTATE_MOVING\x10\x01\x12\x0f\n" +
 	"\vSTATE_MOVED\x10\x02\x12\x10\n" +
-	"\fSTATE_FAILED\x10\x03\"s\n" +
+	"\fSTATE_FAILED\x10\x03\"\x8b\x01\n" +
 	"\x11MoveVolumeRequest\x12\x14\n" +
 	"\x05vnode\x18\x01 \x01(\x04R\x05vnode\x12\x10\n" +
 	"\x03run\x18\x02 \x01(\x04R\x03run\x12\x12\n" +
 	"\x04name\x18\x03 \x01(\tR\x04name\x12\x12\n" +
 	"\x04from\x18\x04 \x01(\tR\x04from\x12\x0e\n" +
-	"\x02to\x18\x05 \x01(\tR\x02to\"i\n" +
+	"\x02to\x18\x05 \x01(\tR\x02to\x12\x16\n" +
+	"\x06number\x18\x06 \x01(\x04R\x06number\"i\n" +
 	"\x12MoveVolumeResponse\x12;\n" +
 	"\x05state\x18\x01 \x01(\x0e2%.splitvm.v1.MoveVRegionResponse.StateR\x05state\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\";\n" +

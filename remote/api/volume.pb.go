@@ -94,6 +94,7 @@ type VolumePlace struct {
 	TargetMade    bool                   `protobuf:"varint,16,opt,name=target_made,json=targetMade,proto3" json:"target_made,omitempty"` // there is a replica, which may be whole or not; who opens the volume is told of it
 	TargetWhy     string                 `protobuf:"bytes,17,opt,name=target_why,json=targetWhy,proto3" json:"target_why,omitempty"`
 	Leaving       []uint64               `protobuf:"varint,18,rep,packed,name=leaving,proto3" json:"leaving,omitempty"` // storage members whose replica is not needed any more and is to be deleted when they are there
+	Move          uint64                 `protobuf:"varint,19,opt,name=move,proto3" json:"move,omitempty"`              // number of the last move of a replica
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -252,6 +253,13 @@ func (x *VolumePlace) GetLeaving() []uint64 {
 		return x.Leaving
 	}
 	return nil
+}
+
+func (x *VolumePlace) GetMove() uint64 {
+	if x != nil {
+		return x.Move
+	}
+	return 0
 }
 
 // Replica is a storage monitor that has a replica.
@@ -728,7 +736,7 @@ var File_volume_proto protoreflect.FileDescriptor
 const file_volume_proto_rawDesc = "" +
 	"\n" +
 	"\fvolume.proto\x12\n" +
-	"splitvm.v1\"\x93\x04\n" +
+	"splitvm.v1\"\xa7\x04\n" +
 	"\vVolumePlace\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12\x1a\n" +
@@ -752,7 +760,8 @@ const file_volume_proto_rawDesc = "" +
 	"targetMade\x12\x1d\n" +
 	"\n" +
 	"target_why\x18\x11 \x01(\tR\ttargetWhy\x12\x18\n" +
-	"\aleaving\x18\x12 \x03(\x04R\aleaving\"]\n" +
+	"\aleaving\x18\x12 \x03(\x04R\aleaving\x12\x12\n" +
+	"\x04move\x18\x13 \x01(\x04R\x04move\"]\n" +
 	"\aReplica\x12\x16\n" +
 	"\x06member\x18\x01 \x01(\x04R\x06member\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +

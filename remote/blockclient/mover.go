@@ -13,10 +13,18 @@ type Mover struct {
 	stop context.CancelFunc
 	wg   sync.WaitGroup
 
-	mu       sync.Mutex
-	from, to string        // guarded by mu
-	done     chan struct{} // closed when it is over; nil: there was none; guarded by mu
-	err      error         // written before done is closed
+	mu     sync.Mutex
+	move   Move          // guarded by mu
+	done   chan struct{} // closed when it is over; nil: there is none; guarded by mu
+	err    error         // written before done is closed
+	failed uint64        // the highest number of a move that was said to have failed; guarded by mu
+}
+
+// Move is a replica that is to go from one address to another. Each has a higher
+// number than those before.
+type Move struct {
+	Number   uint64
+	From, To string
 }
 
 // NewMover returns a mover for a volume that was opened.
@@ -29,26 +37,30 @@ func NewMover(v *Volume) *Mover {
 // Outcome is how a move stands.
 type Outcome uint8
 
-// The outcomes. After MoveFailed the target is no replica, and will not become one
-// unless Move is called again.
+// The outcomes. After MoveFailed the target is no replica, and will not become one by
+// this move: a request of it that comes late begins nothing.
 const (
 	MoveUnderWay Outcome = iota
 	MoveDone
 	MoveFailed
 )
 
-var errOther = errors.New("another replica of this volume is moving")
+var (
+	errOther = errors.New("another replica of this volume is moving")
+	errOver  = errors.New("this move has failed before")
+)
 
 // Move begins to move a replica, unless that goes on already, and tells how it stands.
-// A failure is told once; the same call after it tries again. With an error nothing
-// is known.
-func (m *Mover) Move(from, to string) (Outcome, error) {
+// With an error and not MoveFailed nothing is known; the same call tries again.
+func (m *Mover) Move(what Move) (Outcome, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	switch {
+	case what.Number <= m.failed:
+		return MoveFailed, errOver
 	case m.done == nil:
-		m.begin(from, to)
-	case m.from != from || m.to != to:
+		m.begin(what)
+	case m.move != what:
 		return MoveUnderWay, errOther
 	}
 	select {
@@ -61,18 +73,19 @@ func (m *Mover) Move(from, to string) (Outcome, error) {
 	case m.err == nil:
 		return MoveDone, nil
 	case errors.Is(m.err, ErrNotJoined):
+		m.failed = what.Number
 		return MoveFailed, m.err
 	}
 	return MoveUnderWay, m.err // the target may be a member: only another try can tell
 }
 
 // begin starts a move. Preconditions: mu is held, none is under way.
-func (m *Mover) begin(from, to string) {
+func (m *Mover) begin(what Move) {
 	done := make(chan struct{})
-	m.from, m.to, m.done, m.err = from, to, done, nil
+	m.move, m.done, m.err = what, done, nil
 	m.wg.Go(func() {
 		defer close(done)
-		m.err = m.v.Replace(m.life, from, to)
+		m.err = m.v.Replace(m.life, what.From, what.To)
 	})
 }
 

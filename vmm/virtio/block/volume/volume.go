@@ -45,7 +45,7 @@ func (d *Disk) Close() error {
 
 // Move begins to move a replica from one storage monitor to another, or tells how
 // that stands: blockclient.Mover.
-func (d *Disk) Move(from, to string) (blockclient.Outcome, error) { return d.mover.Move(from, to) }
+func (d *Disk) Move(what blockclient.Move) (blockclient.Outcome, error) { return d.mover.Move(what) }
 
 // Info implements block.Backend.
 func (d *Disk) Info() block.Info {
