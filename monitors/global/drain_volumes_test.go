@@ -1,0 +1,53 @@
+package global
+
+import (
+	"strings"
+	"testing"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"splitvm/remote/api"
+)
+
+// A storage monitor whose volumes have no room elsewhere is not drained, and what was
+// promised for some of them meanwhile is free again.
+func TestDrainWithoutRoom(t *testing.T) {
+	g := start(t, t.TempDir())
+	a := g.disk("a", 0)
+	client, members := api.NewVolumesClient(g.conn), api.NewMembersClient(g.conn)
+	create := func(name string, gib uint64) error {
+		_, err := client.CreateVolume(t.Context(), &api.CreateVolumeRequest{Name: name, Bytes: gib << 30})
+		return err
+	}
+	for name, gib := range map[string]uint64{"little": 2, "much": 7} { // of 10
+		if err := create(name, gib); err != nil {
+			t.Fatal(err)
+		}
+	}
+	drain := func(cancel bool) error {
+		_, err := members.Drain(t.Context(), &api.DrainRequest{Member: "a", Cancel: cancel})
+		return err
+	}
+	if err := drain(false); status.Code(err) != codes.FailedPrecondition || !strings.Contains(err.Error(), "splitvm monitor storage") {
+		t.Errorf("the only one: %v", err)
+	}
+	g.disk("b", 0)
+	if err := create("other", 4); err != nil { // at b
+		t.Fatal(err)
+	}
+	if err := drain(false); status.Code(err) != codes.ResourceExhausted || !strings.Contains(err.Error(), "no room for 1 of the 2 volumes") {
+		t.Errorf("without room: %v", err)
+	}
+	if err := drain(true); status.Code(err) != codes.FailedPrecondition {
+		t.Errorf("cancelled though it was refused: %v", err)
+	}
+	if err := create("rest", 6); err != nil {
+		t.Errorf("what b had free is not: %v", err)
+	}
+	for _, name := range []string{"little", "much"} {
+		if v, err := client.GetVolume(t.Context(), &api.VolumeName{Name: name}); err != nil || v.MovesTo != 0 || v.Replicas[0] != a.id {
+			t.Errorf("%v, %v", v, err)
+		}
+	}
+}
