@@ -109,21 +109,21 @@ func (c *change) putVolume(v *api.VolumePlace) { c.put(keyVolume+v.Name, v) }
 // holds mu.
 func (l *leader) change(v *api.VolumePlace) (done func(), err error) {
 	if v.MovesTo != 0 {
-		return nil, status.Errorf(codes.Aborted, "volume %s is moving to another storage monitor: try again when it is there, or end that with `splitvm monitor drain --cancel`", v.Name)
+		return nil, status.Errorf(codes.Aborted, "volume %s is moving to another storage monitor: try again when it is there", v.Name)
 	}
-	return l.reserve(v.Name)
+	return l.reserve(v)
 }
 
 // reserve is change also for a volume that moves. The caller holds mu.
-func (l *leader) reserve(name string) (done func(), err error) {
-	if l.changing[name] {
-		return nil, status.Errorf(codes.Aborted, "volume %s is being changed by somebody else: try again", name)
+func (l *leader) reserve(v *api.VolumePlace) (done func(), err error) {
+	if l.changing[v.Name] {
+		return nil, status.Errorf(codes.Aborted, "volume %s is being changed by somebody else: try again", v.Name)
 	}
-	l.changing[name] = true
+	l.changing[v.Name] = true
 	return func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		delete(l.changing, name)
+		delete(l.changing, v.Name)
 	}, nil
 }
 

@@ -50,7 +50,7 @@ func (l *leader) newBranch(in *api.BranchVolumeRequest, o *api.VolumePlace) (*ap
 }
 
 // unused reserves a volume that no vNode uses for a change.
-func (l *leader) unused(name string) (*api.VolumePlace, func(), error) {
+func (l *leader) unused(name string, reserve func(*api.VolumePlace) (func(), error)) (*api.VolumePlace, func(), error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	v, err := l.volume(name)
@@ -60,7 +60,7 @@ func (l *leader) unused(name string) (*api.VolumePlace, func(), error) {
 	if user := l.inUse(name, false); user != nil {
 		return nil, nil, status.Errorf(codes.FailedPrecondition, "vNode %s uses volume %s: `splitvm stop %s` first", user.Spec.Name, name, user.Spec.Name)
 	}
-	done, err := l.change(v)
+	done, err := reserve(v)
 	return l.located(v), done, err
 }
 

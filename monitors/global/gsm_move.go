@@ -236,11 +236,11 @@ func (l *leader) moveAtWriter(v *api.VolumePlace, writer *api.VNode, from, to *a
 // meanwhile.
 func (l *leader) moveUnused(v *api.VolumePlace, from, to *api.Replica) error {
 	l.mu.Lock()
-	if l.inUse(v.Name, false) != nil || l.changing[v.Name] {
+	if l.inUse(v.Name, false) != nil {
 		l.mu.Unlock()
 		return nil
 	}
-	done, err := l.reserve(v.Name)
+	done, err := l.reserve(v)
 	l.mu.Unlock()
 	if err != nil {
 		return err

@@ -156,7 +156,7 @@ func (l *leader) resizeVolume(ctx context.Context, in *api.ResizeVolumeRequest) 
 	if err != nil {
 		return nil, err
 	}
-	v, done, err := l.unused(in.Name)
+	v, done, err := l.unused(in.Name, l.change)
 	if err != nil {
 		return nil, err
 	}
@@ -170,7 +170,11 @@ func (l *leader) resizeVolume(ctx context.Context, in *api.ResizeVolumeRequest) 
 
 // removeVolume implements api.VolumesServer.
 func (l *leader) removeVolume(ctx context.Context, in *api.RemoveVolumeRequest) error {
-	v, done, err := l.unused(in.Name)
+	reserve := l.change
+	if in.Force { // also what moves, for its monitors may be lost for good
+		reserve = l.reserve
+	}
+	v, done, err := l.unused(in.Name, reserve)
 	if err != nil {
 		return err
 	}
