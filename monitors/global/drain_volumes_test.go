@@ -3,6 +3,7 @@ package global
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -49,5 +50,46 @@ func TestDrainWithoutRoom(t *testing.T) {
 		if v, err := client.GetVolume(t.Context(), &api.VolumeName{Name: name}); err != nil || v.MovesTo != 0 || v.Replicas[0] != a.id {
 			t.Errorf("%v, %v", v, err)
 		}
+	}
+}
+
+// A volume whose old and new monitor are both lost in the middle of its move is
+// removed by force, and what was promised for it is free again.
+func TestRemoveWhileMoving(t *testing.T) {
+	g := start(t, t.TempDir())
+	a := g.disk("a", 0)
+	client, members := api.NewVolumesClient(g.conn), api.NewMembersClient(g.conn)
+	if _, err := client.CreateVolume(t.Context(), &api.CreateVolumeRequest{Name: "v", Bytes: 6 << 30}); err != nil {
+		t.Fatal(err)
+	}
+	b := g.disk("b", 0)
+	if _, err := members.Drain(t.Context(), &api.DrainRequest{Member: "a"}); err != nil {
+		t.Fatal(err)
+	}
+	end := time.Now().Add(time.Minute)
+	for !b.has(t, "v") { // these monitors have no data path: it gets no further
+		if time.Now().After(end) {
+			t.Fatal("no target was made")
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	a.stop()
+	b.stop()
+	if _, err := client.RemoveVolume(t.Context(), &api.RemoveVolumeRequest{Name: "v"}); err == nil {
+		t.Error("removed while it moves")
+	}
+	for {
+		_, err := client.RemoveVolume(t.Context(), &api.RemoveVolumeRequest{Name: "v", Force: true})
+		if err == nil {
+			break
+		}
+		if status.Code(err) != codes.Aborted || time.Now().After(end) { // a try of the move is under way
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	g.disk("c", 0)
+	if _, err := client.CreateVolume(t.Context(), &api.CreateVolumeRequest{Name: "w", Bytes: 9 << 30, Replicas: 2}); err == nil || !strings.Contains(err.Error(), "make volume") {
+		t.Errorf("placed at b and c, where b does not answer: %v", err)
 	}
 }
