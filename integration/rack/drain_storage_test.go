@@ -176,3 +176,37 @@ func TestDrainStorageCancelled(t *testing.T) {
 	r.must(r.withVolume("w", "db")...)
 	r.finish("spare")
 }
+
+// Of two replicas one moves: the volume has two afterwards, which are the same, and
+// goes on without the monitor that was drained. A snapshot does not move: the drain
+// says so, and goes on when it is removed.
+func TestDrainStorageReplicated(t *testing.T) {
+	r := up(t, "--storages", "3")
+	r.must("volume", "create", "--replicas", "2", "--format", "ext4", "db", "16M")
+	r.must(r.withVolume("w", "db")...)
+	r.eventually("w has the volume", func() bool { return strings.Count(r.must("volume", "inspect", "db"), "in use") == 2 })
+	old := r.volume("db").Monitors[0].Name
+	r.must("monitor", "drain", old)
+	r.kill(old)
+	now := r.volume("db").Monitors
+	if len(now) != 2 || now[0].Name == old || now[1].Name == old || now[0].Name == now[1].Name {
+		t.Fatalf("db is at %+v, and was at %s", now, old)
+	}
+	r.must("stop", "w")
+	r.must("rm", "w")
+	r.must("volume", "snapshot", "db", "db-1") // of replicas that are the same
+	r.must("volume", "scrub", "db")
+	r.must("rack", "up") // starts the one that was killed
+	r.must("monitor", "drain", "--cancel", old)
+	r.must("monitor", "drain", "--detach", now[0].Name)
+	r.eventually("the drain waits for the snapshot", func() bool {
+		s := r.status(now[0].Name)
+		return s.Volumes == 1 && strings.Contains(s.Waiting, "snapshot db-1 can't move")
+	})
+	r.must("volume", "rm", "db-1")
+	if d := list[drained](r, "monitor", "drain", now[0].Name); d.Member.State != "MEMBER_STATE_DRAINED" {
+		t.Errorf("drained: %+v", d)
+	}
+	r.must("volume", "rm", "db")
+	r.empty()
+}
