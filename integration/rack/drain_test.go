@@ -148,7 +148,7 @@ func TestDrainRefused(t *testing.T) {
 		want string
 	}{
 		{[]string{"memory-7"}, "`splitvm monitor ls`"},
-		{[]string{"processor-1"}, "only a memory monitor"},
+		{[]string{"processor-1"}, "only a memory or a storage monitor"},
 		{[]string{}, "give the name or the id"},
 		{[]string{"--cancel", "memory-1"}, "not being drained"},
 	} {
