@@ -135,6 +135,73 @@ func testPanic(t *testing.T, m *rig.Machine) {
 	}
 }
 
+// markDisk is where the tests that run in TestAnotherMachine's machines leave what
+// outlives these: TestBeforeFailure adds an x, TestMachineFails a y.
+const markDisk = "/dev/rig/mark"
+
+// mark adds a sector with a word to the disk and tells what was there.
+func mark(t *testing.T, word string) string {
+	if !rig.InRig() {
+		t.Skip("for TestAnotherMachine")
+	}
+	disk, err := os.OpenFile(markDisk, os.O_RDWR|os.O_SYNC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer disk.Close()
+	b := make([]byte, 4096)
+	if _, err := disk.ReadAt(b, 0); err != nil {
+		t.Fatal(err)
+	}
+	was, _, _ := strings.Cut(string(b), "\x00")
+	copy(b, was+word)
+	if _, err := disk.WriteAt(b, 0); err != nil {
+		t.Fatal(err)
+	}
+	return was
+}
+
+func TestBeforeFailure(t *testing.T) { mark(t, "x") }
+
+func TestMachineFails(t *testing.T) {
+	if was := mark(t, "y"); was != "x" {
+		return
+	}
+	if err := os.WriteFile("/proc/sysrq-trigger", []byte("c"), 0); err != nil {
+		t.Fatal(err)
+	}
+	select {}
+}
+
+// What had not ended when a machine failed runs in another one, and nothing else.
+func TestAnotherMachine(t *testing.T) {
+	require.Rig(t)
+	disk := filepath.Join(t.TempDir(), "mark")
+	if err := os.WriteFile(disk, make([]byte, 1<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	err := rig.RunTests(t.Context(), rig.Tests{
+		Package: "splitvm/integration/rig", Run: "^(TestBeforeFailure|TestMachineFails)$", Output: &out, Splitvm: rig.NoSplitvm,
+		Options: rig.Options{Disks: []rig.Disk{{Path: disk, Serial: "mark"}}}, Timeout: 5 * time.Minute,
+	})
+	if err != nil {
+		t.Fatalf("%v\n%s", err, &out)
+	}
+	marks, err := os.ReadFile(disk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := string(bytes.TrimRight(marks, "\x00")); got != "xyy" {
+		t.Errorf("tests ran as %q, want xyy\n%s", got, &out)
+	}
+	for _, want := range []string{"--- PASS: TestBeforeFailure", "sysrq triggered crash", "run in another machine", "--- PASS: TestMachineFails"} {
+		if strings.Count(out.String(), want) != 1 {
+			t.Errorf("%q should be there once:\n%s", want, &out)
+		}
+	}
+}
+
 // A machine ends with the context of its start, before and after it is up.
 func TestStartCancelled(t *testing.T) {
 	require.Rig(t)

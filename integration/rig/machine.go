@@ -27,7 +27,7 @@ type Machine struct {
 	up       chan link.HelloInfo // gets one
 	greeted  bool                // it has; for read alone
 	dead     chan struct{}       // closed by fail
-	workers  sync.WaitGroup      // read, show, watch
+	workers  sync.WaitGroup      // read, show, watch, beat
 	closing  sync.Once
 	unbind   func() bool // from the context of Start
 	syncs    bool        // whether Close has disks to sync; immutable
@@ -41,6 +41,16 @@ type Machine struct {
 
 // errClosed is the end of a machine that was told to end.
 var errClosed = errors.New("rig: the machine was closed")
+
+// ErrMachine is the end of a machine that nobody asked for: it crashed, hung or
+// lost its link. What was run in it may be all right, so it is worth another one.
+var ErrMachine = errors.New("the machine failed")
+
+// beatEvery is how often the machine gets an interrupt from here. QEMU's emulation
+// of nested SVM changes the pending interrupts of a processor without a lock
+// (do_vmexit, helper_vmrun; 10.0), and so loses one of its timer's now and then.
+// An idle kernel without another processor would then sleep for ever.
+const beatEvery = time.Second
 
 // powerOffLimit is how long a machine may take to sync its disks and power off.
 const powerOffLimit = 2 * time.Minute
@@ -59,6 +69,7 @@ func newMachine(vm *emulator, port, console *os.File, show io.Writer, hang time.
 		_, _ = io.Copy(io.MultiWriter(m.console, show), console) // ends with QEMU
 	})
 	m.workers.Go(func() { m.watch(hang) })
+	m.workers.Go(m.beat)
 	return m
 }
 
@@ -127,6 +138,19 @@ func (m *Machine) watch(hang time.Duration) {
 	}
 }
 
+// beat sends the machine a frame now and then, for the sake of its interrupt.
+func (m *Machine) beat() {
+	tick := time.NewTicker(beatEvery)
+	defer tick.Stop()
+	for m.out.Send(link.Frame{Kind: link.Beat}) == nil {
+		select {
+		case <-m.dead:
+			return
+		case <-tick.C:
+		}
+	}
+}
+
 // waitUp waits for the agent's hello.
 func (m *Machine) waitUp(ctx context.Context, limit time.Duration) error {
 	select {
@@ -166,8 +190,8 @@ func (m *Machine) end() {
 	close(m.dead)
 }
 
-// Err returns why the machine ended, with the end of its console; nil while it
-// runs and after a Close of a running one.
+// Err returns why the machine ended, with the end of its console, as an
+// ErrMachine; nil while it runs and after a Close of a running one.
 func (m *Machine) Err() error {
 	select {
 	case <-m.dead:
@@ -181,7 +205,7 @@ func (m *Machine) Err() error {
 		return nil
 	}
 	<-m.vm.exited // its last words are in
-	return fmt.Errorf("rig: %w\nQEMU: %v %s\nEnd of the machine's console:\n%s", cause, m.vm.err, m.vm.said.lines(10), m.console.lines(40))
+	return fmt.Errorf("rig: %w: %w\nQEMU: %v %s\nEnd of the machine's console:\n%s", ErrMachine, cause, m.vm.err, m.vm.said.lines(10), m.console.lines(80))
 }
 
 // Close ends the machine, waits for the emulator's end and returns what Err does.

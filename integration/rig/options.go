@@ -20,7 +20,7 @@ type Options struct {
 	Console  io.Writer     // gets the kernel's console; may be nil
 	Progress io.Writer     // gets a line for each thing that takes long; nil is the standard error
 	Boot     time.Duration // how long to wait for the machine to be up; 0 is 5 minutes
-	Hang     time.Duration // how long a sign of life may be missing before the machine counts as hung; 0 is 5 minutes
+	Hang     time.Duration // how long a sign of life may be missing before the machine counts as hung; 0 is 2 minutes
 }
 
 // A File is a file or a folder of the host and its place in the machine, an
@@ -50,7 +50,7 @@ func (o Options) withDefaults() (Options, error) {
 	setDefault(&o.CPUs, 1)
 	setDefault(&o.Memory, 6*gib)
 	setDefault(&o.Boot, 5*time.Minute)
-	setDefault(&o.Hang, 5*time.Minute)
+	setDefault(&o.Hang, 2*time.Minute)
 	return o, nil
 }
 

@@ -1,7 +1,6 @@
 package rig
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -33,7 +32,9 @@ const DefaultTests = "splitvm/integration/inrig"
 
 // RunTests builds a package's test binary and splitvm, boots one machine with
 // both in it (as /bin/PACKAGE.test and /bin/splitvm) and runs the tests that
-// match. It returns an *ExitError where a test failed.
+// match. Where the machine fails (ErrMachine), those that hadn't ended run in
+// another one, once: a test that brings machines down does so again. It returns
+// an *ExitError where a test failed.
 func RunTests(ctx context.Context, t Tests) error {
 	setDefault(&t.Package, DefaultTests)
 	setDefault(&t.Count, 1)
@@ -44,25 +45,44 @@ func RunTests(ctx context.Context, t Tests) error {
 	}
 	inside := "/bin/" + path.Base(t.Package) + ".test"
 	t.Options.Files = append(t.Options.Files, File{test.Path(), inside})
-	m, err := StartWithSplitvm(ctx, t.Options, t.Splitvm)
-	if err = errors.Join(err, test.Remove()); err != nil {
-		if m != nil {
-			err = errors.Join(err, m.Close())
+	out := &verdicts{w: t.Output}
+	err = t.run(ctx, inside, out)
+	if errors.Is(err, ErrMachine) && ctx.Err() == nil && t.Count == 1 && !t.benchmarks() {
+		_, saying := fmt.Fprintf(t.Output, "%v\nThe tests that have not ended run in another machine.\n", err)
+		err = errors.Join(saying, t.run(ctx, inside, out))
+		if err == nil && len(out.failed) > 0 { // in the first machine
+			err = fmt.Errorf("rig: failed before the machine did: %s", strings.Join(out.failed, ", "))
 		}
+	}
+	if err = errors.Join(err, test.Remove()); err == nil && !out.began && !t.benchmarks() {
+		return fmt.Errorf("rig: no test of %s matches %q", t.Package, t.Run)
+	}
+	return err
+}
+
+// run runs in a machine of their own the tests that out has not seen the end of.
+func (t Tests) run(ctx context.Context, inside string, out *verdicts) error {
+	m, err := StartWithSplitvm(ctx, t.Options, t.Splitvm)
+	if err != nil {
 		return err
 	}
 	args := []string{inside, "-test.v", "-test.run=" + t.Run, fmt.Sprintf("-test.count=%d", t.Count), "-test.timeout=" + t.Timeout.String()}
-	out := &lines{w: t.Output}
+	if skip := out.skip(); skip != "" {
+		args = append(args, "-test.skip="+skip)
+	}
 	// The test binary times itself out with its goroutines' stacks; a little later we do.
 	limited, cancel := context.WithTimeoutCause(ctx, t.Timeout+time.Minute, fmt.Errorf("not over after %v", t.Timeout+time.Minute))
 	defer cancel()
 	err = m.Run(limited, Cmd{Args: append(args, t.Args...), Env: append(passedOn(), InRigEnv+"=1"), Dir: "/tmp", Stdout: out, Stderr: out})
-	err = errors.Join(err, out.flush(), m.Close())
-	benchmarks := slices.ContainsFunc(t.Args, func(a string) bool { return strings.HasPrefix(a, "-test.bench=") })
-	if err == nil && out.tests == 0 && !benchmarks {
-		return fmt.Errorf("rig: no test of %s matches %q", t.Package, t.Run)
+	closed := m.Close()
+	if errors.Is(err, ErrMachine) {
+		closed = nil // the same
 	}
-	return err
+	return errors.Join(err, out.flush(), closed)
+}
+
+func (t Tests) benchmarks() bool {
+	return slices.ContainsFunc(t.Args, func(a string) bool { return strings.HasPrefix(a, "-test.bench=") })
 }
 
 // soakEnv asks tests to run for as long as they do in a soak.
@@ -101,46 +121,6 @@ func StartWithSplitvm(ctx context.Context, o Options, program string) (*Machine,
 		o.Files = append(o.Files, File{b.Path(), place})
 	}
 	return Start(ctx, o)
-}
-
-// A lines writer passes whole lines on, without the test binary's verdict on
-// itself: whoever runs it gives that.
-type lines struct {
-	w     io.Writer
-	part  []byte
-	tests int // that began, and their parts
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.part = append(l.part, p...)
-	for {
-		line, rest, ok := bytes.Cut(l.part, []byte("\n"))
-		if !ok {
-			return len(p), nil
-		}
-		l.part = rest
-		if err := l.line(string(line)); err != nil {
-			return 0, err
-		}
-	}
-}
-
-func (l *lines) line(s string) error {
-	if s = strings.TrimRight(s, "\r"); s == "PASS" || s == "FAIL" {
-		return nil
-	}
-	if strings.HasPrefix(s, "=== RUN ") {
-		l.tests++
-	}
-	_, err := fmt.Fprintln(l.w, s)
-	return err
-}
-
-func (l *lines) flush() error {
-	if len(l.part) == 0 {
-		return nil
-	}
-	return l.line(string(l.part))
 }
 
 // InRig tells whether this process runs inside a machine.

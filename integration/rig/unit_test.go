@@ -2,28 +2,38 @@ package rig
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 )
 
-func TestLines(t *testing.T) {
+func TestVerdicts(t *testing.T) {
 	var out bytes.Buffer
-	l := &lines{w: &out}
-	for _, part := range []string{"=== RUN   TestX\n--- PA", "SS: TestX (0.00s)\r\nPAS", "S\nFAIL\nPASSED\n", "panic: half a line"} {
-		if n, err := l.Write([]byte(part)); n != len(part) || err != nil {
+	v := &verdicts{w: &out}
+	if v.skip() != "" {
+		t.Errorf("before anything has ended, %q is left out", v.skip())
+	}
+	for _, part := range []string{
+		"=== RUN   TestX\n=== RUN   TestX/Part\n    --- FAIL: TestX/Part (0.00s)\n--- FA", "IL: TestX (0.00s)\r\n=== RUN   TestA\n", "--- SKIP: TestA (0.00s)\n=== RUN   TestOpen\n",
+		"PAS", "S\nFAIL\nPASSED\n", "panic: half a line",
+	} {
+		if n, err := v.Write([]byte(part)); n != len(part) || err != nil {
 			t.Fatalf("%d, %v", n, err)
 		}
 	}
-	if err := l.flush(); err != nil {
-		t.Fatal(err)
+	for range 2 {
+		if err := v.flush(); err != nil {
+			t.Fatal(err)
+		}
 	}
-	const want = "=== RUN   TestX\n--- PASS: TestX (0.00s)\nPASSED\npanic: half a line\n"
+	const want = "=== RUN   TestX\n=== RUN   TestX/Part\n    --- FAIL: TestX/Part (0.00s)\n--- FAIL: TestX (0.00s)\n=== RUN   TestA\n--- SKIP: TestA (0.00s)\n=== RUN   TestOpen\n" +
+		"PASSED\npanic: half a line\n"
 	if out.String() != want {
 		t.Errorf("%q, want %q", &out, want)
 	}
-	if l.tests != 1 {
-		t.Errorf("counted %d tests, want 1", l.tests)
+	if got := v.skip(); got != "^(TestA|TestX)$" || !v.began || !slices.Equal(v.failed, []string{"TestX"}) {
+		t.Errorf("leaves out %s; began %v; failed %v", got, v.began, v.failed)
 	}
 }
 
@@ -78,7 +88,7 @@ func TestDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if o.CPUs != 1 || o.Memory != 6*gib || o.Scratch != 8*gib || o.Boot != time.Second || o.Hang != 5*time.Minute || o.Cache == nil || o.Progress == nil {
+	if o.CPUs != 1 || o.Memory != 6*gib || o.Scratch != 8*gib || o.Boot != time.Second || o.Hang != 2*time.Minute || o.Cache == nil || o.Progress == nil {
 		t.Errorf("%+v", o)
 	}
 }

@@ -104,6 +104,7 @@ func (a *agent) beat(over <-chan struct{}) {
 // handle does what one frame asks. An error ends Serve, and so the machine.
 func (a *agent) handle(f link.Frame) error {
 	switch f.Kind {
+	case link.Beat: // all that it is for has happened: an interrupt
 	case link.Start:
 		var c link.Command
 		if err := f.Decode(&c); err != nil {

@@ -46,7 +46,7 @@ type Kind uint8
 
 const (
 	Hello    Kind = 1 + iota // agent to host, first: HelloInfo
-	Beat                     // agent to host, every BeatEvery: nothing
+	Beat                     // either way, every second or two: nothing
 	Start                    // host to agent: Command
 	Stdin                    // host to agent: bytes of input; empty at its end
 	Taken                    // agent to host: u32, bytes of input that were passed on
