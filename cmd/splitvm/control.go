@@ -14,28 +14,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sys/unix"
 
-	"splitvm/ept"
 	"splitvm/remote"
 )
-
-// vnodeStats is what a vNode tells of itself; `splitvm stats` shows it.
-type vnodeStats struct {
-	Name    string        `json:"name"`
-	PID     int           `json:"pid"`
-	VCPUs   int           `json:"vcpus"`
-	Memory  uint64        `json:"memory_bytes"`
-	Uptime  float64       `json:"uptime_seconds"`
-	ExCache *excacheStats `json:"excache,omitempty"` // not there where memory is local
-	Pagers  int           `json:"pager_restarts"`
-}
-
-// excacheStats is the pager's counters, and what follows from them.
-type excacheStats struct {
-	*ept.Stats
-	Read     uint64  `json:"bytes_read"`        // from memory monitors
-	Written  uint64  `json:"bytes_written"`     // to them
-	Accuracy float64 `json:"prefetch_accuracy"` // share of prefetches that the guest came for
-}
 
 // runDir is where running vNodes have their control sockets.
 func runDir() string {
@@ -163,20 +143,6 @@ func answer(w http.ResponseWriter, v any, err error) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	json.NewEncoder(w).Encode(v)
-}
-
-func (n *vnode) stats(ctx context.Context, started time.Time) (*vnodeStats, error) {
-	s := &vnodeStats{Name: n.o.name, PID: os.Getpid(), VCPUs: n.o.vcpus, Memory: n.o.memory, Uptime: time.Since(started).Seconds()}
-	if n.far == nil {
-		return s, nil
-	}
-	e, err := n.far.keeper.Stats(ctx)
-	if err != nil {
-		return nil, err
-	}
-	s.ExCache = &excacheStats{e, e.BytesRead(), e.BytesWritten(), e.PrefetchAccuracy()}
-	s.Pagers = n.far.keeper.Restarts()
-	return s, nil
 }
 
 func (n *vnode) resize(ctx context.Context, size string) error {

@@ -32,6 +32,9 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 }
 
 var (
+	descCPU      = desc("cpu_seconds_total", "CPU time of the VMM: vCPUs and devices.")
+	descDisk     = desc("disk_bytes_total", "Bytes of all disks.", "direction")
+	descNet      = desc("network_bytes_total", "Bytes of all network devices.", "direction")
 	descMemory   = desc("memory_bytes", "Guest memory.")
 	descCapacity = desc("excache_capacity_lines", "Lines that the ExCache may hold.")
 	descUsed     = desc("excache_used_lines", "Lines that the ExCache holds.")
@@ -48,7 +51,7 @@ var (
 
 // Describe implements prometheus.Collector.
 func (c *vnodeCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descMemory, descCapacity, descUsed, descDirty, descAhead, descAccuracy, descFaults, descEvicted, descWritten, descBytes, descStage, descPagers} {
+	for _, d := range []*prometheus.Desc{descCPU, descDisk, descNet, descMemory, descCapacity, descUsed, descDirty, descAhead, descAccuracy, descFaults, descEvicted, descWritten, descBytes, descStage, descPagers} {
 		ch <- d
 	}
 }
@@ -69,6 +72,13 @@ func (c *vnodeCollector) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), append([]string{s.Name}, labels...)...)
 	}
 	gauge(descMemory, float64(s.Memory))
+	ch <- prometheus.MustNewConstMetric(descCPU, prometheus.CounterValue, s.CPU, s.Name)
+	for d, t := range map[*prometheus.Desc]*traffic{descDisk: s.Disk, descNet: s.Net} {
+		if t != nil {
+			counter(d, t.In, "in")
+			counter(d, t.Out, "out")
+		}
+	}
 	e := s.ExCache
 	if e == nil {
 		return

@@ -24,8 +24,9 @@ func statsCommand() *cli.Command {
 		Name:      "stats",
 		Usage:     "show how a running vNode's memory is served",
 		ArgsUsage: "VNODE",
-		Description: `Shows the ExCache's size and contents, faults by what served them, and the
-latencies of each stage, since the vNode's pager started.
+		Description: `Shows what the vNode has used and moved since its start, and since its pager
+started the ExCache's contents, faults by what served them, and the latencies of
+each stage. ` + "`splitvm top`" + ` shows rates, of all vNodes.
 
 Examples:
    splitvm stats web1
@@ -124,6 +125,15 @@ func statsTable(s *vnodeStats) table {
 	add := func(what, value, note string) { t.rows = append(t.rows, []string{what, value, note}) }
 	add("vnode", s.Name, fmt.Sprintf("pid %d, %d vCPUs, up %v", s.PID, s.VCPUs, time.Duration(s.Uptime*1e9).Round(time.Second)))
 	add("memory", units.BytesSize(float64(s.Memory)), "")
+	add("cpu", time.Duration(s.CPU*1e9).Round(time.Millisecond).String(), "of vCPUs and devices")
+	for _, x := range []struct {
+		what, out string
+		t         *traffic
+	}{{"disks", "written", s.Disk}, {"network", "sent", s.Net}} {
+		if x.t != nil {
+			add(x.what, units.BytesSize(float64(x.t.In)), fmt.Sprintf("in; %s %s", units.BytesSize(float64(x.t.Out)), x.out))
+		}
+	}
 	e := s.ExCache
 	if e == nil {
 		add("excache", "none", "the memory is local")

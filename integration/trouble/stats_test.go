@@ -26,6 +26,7 @@ type quantiles struct {
 
 // told is what `splitvm stats -o json` says of a vNode's ExCache.
 type told struct {
+	CPU     float64 `json:"cpu_seconds"`
 	ExCache struct {
 		Capacity int64     `json:"capacity_lines"`
 		Used     int64     `json:"used_lines"`
@@ -63,6 +64,9 @@ func TestStats(t *testing.T) {
 	}
 	var s told
 	must(t, json.Unmarshal([]byte(splitvm("stats", "looked-at", "-o", "json")), &s))
+	if s.CPU <= 0 {
+		t.Errorf("CPU time %v", s.CPU)
+	}
 	e := s.ExCache
 	if e.Capacity != 1024 || e.Used == 0 || e.Zero == 0 || e.Missed == 0 || e.Evicted == 0 || e.Ahead == 0 || e.Read != (e.Missed+e.Ahead)*4096 || e.Written == 0 ||
 		e.Accuracy <= 0 || e.Accuracy > 1 {
@@ -79,7 +83,7 @@ func TestStats(t *testing.T) {
 			t.Errorf("the table has no %q:\n%s", want, table)
 		}
 	}
-	for _, want := range []string{`excache_faults_total{kind="miss",`, `excache_bytes_total{direction="read",`, "excache_dirty_lines{", "prefetch_accuracy_ratio{", `quantile="0.999"`} {
+	for _, want := range []string{`excache_faults_total{kind="miss",`, `excache_bytes_total{direction="read",`, "excache_dirty_lines{", "splitvm_cpu_seconds_total{", "prefetch_accuracy_ratio{", `quantile="0.999"`} {
 		if !strings.Contains(metrics, want) {
 			t.Errorf("the metrics have no %q:\n%s", want, metrics)
 		}

@@ -14,7 +14,27 @@ type Device struct {
 	info      Info
 	writeback atomic.Bool // the configuration's cache mode, which the driver may set
 
+	read, written atomic.Uint64 // bytes, as in Stats
+
 	queues []*queue // of the activation under way
+}
+
+// Stats are counts since New, of requests that the backend did as asked.
+type Stats struct {
+	Read, Written uint64 // bytes of reads and writes, from the guest's view
+}
+
+// Stats returns the counts so far.
+func (d *Device) Stats() Stats { return Stats{Read: d.read.Load(), Written: d.written.Load()} }
+
+// count notes a request that was done.
+func (d *Device) count(r *Request) {
+	switch r.Op {
+	case OpRead:
+		d.read.Add(r.Length)
+	case OpWrite:
+		d.written.Add(r.Length)
+	}
 }
 
 // Feature bits (virtio 1.2, 5.2.3).

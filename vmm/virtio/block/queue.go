@@ -130,16 +130,24 @@ func (q *queue) begin(j *job) error {
 		return nil
 	}
 	defer q.open.Done()
-	return q.answer(j, statusOf(err), true)
+	return q.settle(j, err, true)
 }
 
 // done is Request.Done and Finish: the backend answers.
 func (j *job) done(_ *Request, err error, onWorker bool) {
 	q := j.queue
 	defer q.open.Done()
-	if err := q.answer(j, statusOf(err), onWorker); err != nil {
+	if err := q.settle(j, err, onWorker); err != nil {
 		q.fail(err)
 	}
+}
+
+// settle answers a request with what the backend said.
+func (q *queue) settle(j *job, err error, onWorker bool) error {
+	if err == nil {
+		q.dev.count(&j.Request)
+	}
+	return q.answer(j, statusOf(err), onWorker)
 }
 
 // answer gives the guest its request back. The worker's own answers are

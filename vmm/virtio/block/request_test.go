@@ -3,6 +3,7 @@ package block_test
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"testing"
 	"time"
 
@@ -76,6 +77,29 @@ func TestOutcomes(t *testing.T) {
 				t.Errorf("status %d of %d bytes, want %d of %d", b[len(b)-1], len(b), c.want, c.in)
 			}
 		})
+	}
+}
+
+// The counts are of what was done, at once or later.
+func TestStats(t *testing.T) {
+	backend, broken := newRemote(t, 100*512), newRemote(t, 512)
+	dev := newDevice(t, block.Config{Backend: backend})
+	m := virtiotest.Start(t, dev, virtiotest.Options{}, 0)
+	for range 10 {
+		m.Queues[0].Do(request(typeIn, 0), 1025)
+		m.Queues[0].Do(request(typeOut, 0, make([]byte, 512)...), 1)
+		m.Queues[0].Do(request(typeIn, 100), 513) // past the end
+		m.Queues[0].Do(request(typeDiscard, 0, segment(0, 1, 0)...), 1)
+		m.Queues[0].Do(request(typeFlush, 0), 1)
+	}
+	broken.fail = errors.New("broken")
+	none := newDevice(t, block.Config{Backend: broken})
+	virtiotest.Start(t, none, virtiotest.Options{}, 0).Queues[0].Do(request(typeIn, 0), 513)
+	if got := none.Stats(); got != (block.Stats{}) {
+		t.Errorf("counted %+v of what failed", got)
+	}
+	if got, want := dev.Stats(), (block.Stats{Read: 10 * 1024, Written: 10 * 512}); got != want {
+		t.Errorf("counted %+v, want %+v", got, want)
 	}
 }
 
