@@ -27,10 +27,10 @@ func vregionLsCommand() *cli.Command {
 				if err != nil {
 					return err
 				}
-				t := table{head: []string{"VREGION", "VNODE", "INDEX", "SIZE", "EPOCH", "OWNERS", "MOVES TO", "WHY"}}
+				t := table{head: []string{"VREGION", "VNODE", "INDEX", "SIZE", "HELD", "EPOCH", "OWNERS", "MOVES TO", "WHY"}}
 				for _, x := range r.Vregions {
 					t.rows = append(t.rows, []string{remote.VRegionID(x.Id).String(), strconv.FormatUint(x.Vnode, 10), strconv.Itoa(int(x.Index)),
-						units.BytesSize(float64(x.Bytes)), fmt.Sprint(x.Epoch), owners(x), movesTo(x), x.Why})
+						units.BytesSize(float64(x.Bytes)), units.BytesSize(float64(x.HeldBytes)), fmt.Sprint(x.Epoch), owners(x), movesTo(x), x.Why})
 				}
 				return print(c, messages(r.Vregions), t)
 			})

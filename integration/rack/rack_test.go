@@ -138,6 +138,7 @@ type (
 		ID     string   `json:"id"`
 		Owners []string `json:"owners"`
 		Target string   `json:"target"`
+		Held   string   `json:"held_bytes"`
 	}
 	member struct {
 		ID   string `json:"id"`

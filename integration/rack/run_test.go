@@ -26,6 +26,14 @@ func TestRun(t *testing.T) {
 	if len(owners) != 2 {
 		t.Errorf("owners %v, want two with two each", owners)
 	}
+	r.eventually("its memory monitors tell what they hold of it", func() bool {
+		for _, x := range list[[]vregion](r, "vregion", "ls", "long") {
+			if x.Held == "" {
+				return false
+			}
+		}
+		return true
+	})
 	if out := r.must("inspect", "long"); !strings.Contains(out, "least-load") {
 		t.Errorf("inspect does not say why:\n%s", out)
 	}

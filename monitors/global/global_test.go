@@ -108,8 +108,8 @@ func (g *running) beat(id uint64, held ...uint64) (*api.HeartbeatResponse, error
 
 func (g *running) beatAt(id, epoch uint64, held ...uint64) (*api.HeartbeatResponse, error) {
 	r := &api.HeartbeatRequest{Id: id, Instance: 1, Vregions: held}
-	for range held {
-		r.Epochs = append(r.Epochs, epoch)
+	for i := range held {
+		r.Epochs, r.HeldBytes = append(r.Epochs, epoch), append(r.HeldBytes, uint64(i+1)*4096)
 	}
 	return api.NewMembersClient(g.conn).Heartbeat(g.t.Context(), r)
 }
@@ -196,6 +196,15 @@ func TestVRegions(t *testing.T) {
 	mine := ownedBy(t, first.Vregions, a).Id
 	if r, err := g.beat(a, mine, 12345); err != nil || len(r.Forget) != 0 {
 		t.Errorf("while it runs: %v, %v", r, err)
+	}
+	list, err := api.NewVRegionsClient(g.conn).ListVRegions(t.Context(), &api.ListVRegionsRequest{Vnode: "v"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range list.Vregions {
+		if want := map[bool]uint64{true: 4096}[r.Id == mine]; r.HeldBytes != want {
+			t.Errorf("vRegion %#x holds %d bytes, want %d", r.Id, r.HeldBytes, want)
+		}
 	}
 	ended := &api.VNode{Id: v.Id, Run: v.Run, State: api.VNodeState_VNODE_STATE_EXITED}
 	if _, err := api.NewVNodesClient(g.conn).ReportVNode(t.Context(), &api.ReportVNodeRequest{Processor: p, Vnode: ended}); err != nil {

@@ -146,8 +146,20 @@ func (l *leader) listVRegions(ref string) (*api.ListVRegionsResponse, error) {
 	r := &api.ListVRegionsResponse{}
 	for _, id := range ids {
 		for _, x := range slices.SortedFunc(slices.Values(l.vregions[id]), byIndex) {
-			r.Vregions = append(r.Vregions, proto.CloneOf(x))
+			r.Vregions = append(r.Vregions, l.describe(x))
 		}
 	}
 	return r, nil
+}
+
+// describe is a vRegion with what its owners have told of it, each of which has all
+// of its lines. The caller holds mu.
+func (l *leader) describe(r *api.VRegion) *api.VRegion {
+	r = proto.CloneOf(r)
+	for _, o := range r.Owners {
+		if m := l.members[o]; m != nil {
+			r.HeldBytes = max(r.HeldBytes, m.bytes[r.Id])
+		}
+	}
+	return r
 }

@@ -242,7 +242,7 @@ func (l *leader) inspect(ref string) (*api.InspectVNodeResponse, error) {
 	}
 	r := &api.InspectVNodeResponse{Vnode: proto.CloneOf(v), Volumes: l.volumesOf(v)}
 	for _, x := range l.vregions[v.Id] {
-		r.Vregions = append(r.Vregions, proto.CloneOf(x))
+		r.Vregions = append(r.Vregions, l.describe(x))
 	}
 	for _, e := range l.events.last {
 		if e.Vnode == v.Id {

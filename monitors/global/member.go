@@ -24,8 +24,9 @@ type member struct {
 
 	// Of a memory or storage monitor's last heartbeat:
 	reported bool
-	held     int // vRegions, or volumes
-	foreign  int // those that are of no vNode of this rack
+	held     int               // vRegions, or volumes
+	foreign  int               // those that are of no vNode of this rack
+	bytes    map[uint64]uint64 // of lines, by vRegion
 }
 
 func (m *member) about() about { return about{member: m.Id, subject: m.Name} }
@@ -154,7 +155,11 @@ func (l *leader) heartbeat(ctx context.Context, in *api.HeartbeatRequest) (*api.
 func (l *leader) takeReport(m *member, in *api.HeartbeatRequest, answer *api.HeartbeatResponse) {
 	m.reported = m.reported || in.Used != nil
 	m.held, m.foreign = len(in.Vregions)+int(m.Used.GetVolumes()), 0
+	m.bytes = make(map[uint64]uint64, len(in.Vregions))
 	for i, id := range in.Vregions {
+		if i < len(in.HeldBytes) {
+			m.bytes[id] = in.HeldBytes[i]
+		}
 		if id>>countBits != l.rack {
 			m.foreign++
 			continue

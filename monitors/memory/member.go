@@ -41,7 +41,7 @@ func address(a net.Addr) string {
 }
 
 // report is what the rack is told with each heartbeat.
-func (m *monitor) report() (*api.Resources, []remote.Owned) {
+func (m *monitor) report() (*api.Resources, []remote.VRegionStat) {
 	held := m.store.Owned()
 	return &api.Resources{MemoryBytes: uint64(m.store.Held()) * remote.LineSize, Vregions: uint64(len(held))}, held
 }

@@ -141,16 +141,16 @@ func (s *Store) Stat(_ context.Context, id remote.VRegionID) (remote.VRegionStat
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return remote.VRegionStat{VRegion: id, Epoch: v.epoch, Lines: v.lines, Held: v.held}, nil
+	return v.stat(), nil
 }
 
 // Owned lists the vRegions that the store owns.
-func (s *Store) Owned() []remote.Owned {
+func (s *Store) Owned() []remote.VRegionStat {
 	all := *s.vregions.Load()
-	list := make([]remote.Owned, 0, len(all))
-	for id, v := range all {
+	list := make([]remote.VRegionStat, 0, len(all))
+	for _, v := range all {
 		v.mu.Lock()
-		list = append(list, remote.Owned{VRegion: id, Epoch: v.epoch})
+		list = append(list, v.stat())
 		v.mu.Unlock()
 	}
 	return list

@@ -41,6 +41,12 @@ func (v *vregion) check(e remote.Epoch) error {
 	return nil
 }
 
+// stat describes the vRegion.
+// Preconditions: mu is held.
+func (v *vregion) stat() remote.VRegionStat {
+	return remote.VRegionStat{VRegion: v.id, Epoch: v.epoch, Lines: v.lines, Held: v.held}
+}
+
 // inside tells whether runs are in the vRegion, none is empty, and together
 // they have at most most lines.
 func (v *vregion) inside(runs []remote.Run, most int) error {

@@ -111,7 +111,7 @@ func (m *monitor) member(l net.Listener, id uint64) *rack.Member {
 		Global: m.cfg.Global,
 		Self: &api.Member{Id: id, Role: api.Role_ROLE_PROCESSOR, Name: m.cfg.Name, Domain: m.cfg.Domain, Control: l.Addr().String(),
 			Capacity: &api.Resources{Vcpus: m.cfg.VCPUs, ExcacheBytes: m.cfg.ExCache}},
-		Report: func() (*api.Resources, []remote.Owned) { return m.used(), nil },
+		Report: func() (*api.Resources, []remote.VRegionStat) { return m.used(), nil },
 		Joined: func(id remote.MonitorID) {
 			m.id.Store(uint64(id))
 			if err := os.WriteFile(m.idPath(), []byte(strconv.FormatUint(uint64(id), 10)), 0o600); err != nil {

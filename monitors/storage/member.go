@@ -46,7 +46,7 @@ func join(ctx context.Context, cfg Config, store *Store, addrs []net.Addr) error
 		}
 		self.Data = append(self.Data, at)
 	}
-	member := &rack.Member{Global: cfg.Rack.Global, Self: self, Log: cfg.Log, Report: func() (*api.Resources, []remote.Owned) {
+	member := &rack.Member{Global: cfg.Rack.Global, Self: self, Log: cfg.Log, Report: func() (*api.Resources, []remote.VRegionStat) {
 		var now unix.Statfs_t
 		volumes, err := store.countVolumes()
 		if err != nil || unix.Statfs(cfg.Data, &now) != nil {

@@ -454,8 +454,9 @@ type HeartbeatRequest struct {
 	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
 	Instance      uint64                 `protobuf:"varint,2,opt,name=instance,proto3" json:"instance,omitempty"`
 	Used          *Resources             `protobuf:"bytes,3,opt,name=used,proto3" json:"used,omitempty"`
-	Vregions      []uint64               `protobuf:"varint,4,rep,packed,name=vregions,proto3" json:"vregions,omitempty"` // a memory monitor: every vRegion that it holds
-	Epochs        []uint64               `protobuf:"varint,5,rep,packed,name=epochs,proto3" json:"epochs,omitempty"`     // under which it holds them, in the same order
+	Vregions      []uint64               `protobuf:"varint,4,rep,packed,name=vregions,proto3" json:"vregions,omitempty"`                    // a memory monitor: every vRegion that it holds
+	Epochs        []uint64               `protobuf:"varint,5,rep,packed,name=epochs,proto3" json:"epochs,omitempty"`                        // under which it holds them, in the same order
+	HeldBytes     []uint64               `protobuf:"varint,6,rep,packed,name=held_bytes,json=heldBytes,proto3" json:"held_bytes,omitempty"` // of lines that it holds of each, in the same order
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -521,6 +522,13 @@ func (x *HeartbeatRequest) GetVregions() []uint64 {
 func (x *HeartbeatRequest) GetEpochs() []uint64 {
 	if x != nil {
 		return x.Epochs
+	}
+	return nil
+}
+
+func (x *HeartbeatRequest) GetHeldBytes() []uint64 {
+	if x != nil {
+		return x.HeldBytes
 	}
 	return nil
 }
@@ -1439,13 +1447,15 @@ const file_member_proto_rawDesc = "" +
 	"\x06member\x18\x01 \x01(\v2\x12.splitvm.v1.MemberR\x06member\"9\n" +
 	"\x10RegisterResponse\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x15\n" +
-	"\x06ttl_ms\x18\x02 \x01(\x03R\x05ttlMs\"\x9d\x01\n" +
+	"\x06ttl_ms\x18\x02 \x01(\x03R\x05ttlMs\"\xbc\x01\n" +
 	"\x10HeartbeatRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1a\n" +
 	"\binstance\x18\x02 \x01(\x04R\binstance\x12)\n" +
 	"\x04used\x18\x03 \x01(\v2\x15.splitvm.v1.ResourcesR\x04used\x12\x1a\n" +
 	"\bvregions\x18\x04 \x03(\x04R\bvregions\x12\x16\n" +
-	"\x06epochs\x18\x05 \x03(\x04R\x06epochs\"\x7f\n" +
+	"\x06epochs\x18\x05 \x03(\x04R\x06epochs\x12\x1d\n" +
+	"\n" +
+	"held_bytes\x18\x06 \x03(\x04R\theldBytes\"\x7f\n" +
 	"\x11HeartbeatResponse\x12-\n" +
 	"\x05state\x18\x01 \x01(\x0e2\x17.splitvm.v1.MemberStateR\x05state\x12\x16\n" +
 	"\x06forget\x18\x02 \x03(\x04R\x06forget\x12#\n" +

@@ -36,6 +36,7 @@ type VRegion struct {
 	Target        uint64                 `protobuf:"varint,8,opt,name=target,proto3" json:"target,omitempty"`                              // the member that it moves to; 0: none
 	TargetEpoch   uint64                 `protobuf:"varint,9,opt,name=target_epoch,json=targetEpoch,proto3" json:"target_epoch,omitempty"` // its epoch there; when it does not move, the last that was given
 	TargetWhy     string                 `protobuf:"bytes,10,opt,name=target_why,json=targetWhy,proto3" json:"target_why,omitempty"`       // why it moves, and why there
+	HeldBytes     uint64                 `protobuf:"varint,11,opt,name=held_bytes,json=heldBytes,proto3" json:"held_bytes,omitempty"`      // in answers: of lines that an owner holds, as of its last heartbeat; not stored
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -138,6 +139,13 @@ func (x *VRegion) GetTargetWhy() string {
 		return x.TargetWhy
 	}
 	return ""
+}
+
+func (x *VRegion) GetHeldBytes() uint64 {
+	if x != nil {
+		return x.HeldBytes
+	}
+	return 0
 }
 
 type PlaceVRegionsRequest struct {
@@ -422,7 +430,7 @@ var File_vregion_proto protoreflect.FileDescriptor
 const file_vregion_proto_rawDesc = "" +
 	"\n" +
 	"\rvregion.proto\x12\n" +
-	"splitvm.v1\"\xf5\x01\n" +
+	"splitvm.v1\"\x94\x02\n" +
 	"\aVRegion\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x14\n" +
 	"\x05vnode\x18\x02 \x01(\x04R\x05vnode\x12\x14\n" +
@@ -435,7 +443,9 @@ const file_vregion_proto_rawDesc = "" +
 	"\ftarget_epoch\x18\t \x01(\x04R\vtargetEpoch\x12\x1d\n" +
 	"\n" +
 	"target_why\x18\n" +
-	" \x01(\tR\ttargetWhy\"\x8a\x01\n" +
+	" \x01(\tR\ttargetWhy\x12\x1d\n" +
+	"\n" +
+	"held_bytes\x18\v \x01(\x04R\theldBytes\"\x8a\x01\n" +
 	"\x14PlaceVRegionsRequest\x12\x14\n" +
 	"\x05vnode\x18\x01 \x01(\x04R\x05vnode\x12\x10\n" +
 	"\x03run\x18\x02 \x01(\x04R\x03run\x12\x18\n" +

@@ -23,7 +23,7 @@ type Member struct {
 	Self *api.Member
 	// Report tells, for each heartbeat, what is in use and, at a memory
 	// monitor, every vRegion that is held. May be nil.
-	Report func() (*api.Resources, []remote.Owned)
+	Report func() (*api.Resources, []remote.VRegionStat)
 	// Forget is given the reported vRegions that the monitor does not own any more,
 	// under the epochs that were reported. May be nil.
 	Forget func([]remote.Owned)
@@ -146,6 +146,7 @@ func (m *Member) once(ctx context.Context, members api.MembersClient, ttl time.D
 		for _, at := range held {
 			r.Vregions = append(r.Vregions, uint64(at.VRegion))
 			r.Epochs = append(r.Epochs, uint64(at.Epoch))
+			r.HeldBytes = append(r.HeldBytes, uint64(at.Held)*remote.LineSize)
 		}
 	}
 	answer, err := members.Heartbeat(ctx, r)

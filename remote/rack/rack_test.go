@@ -91,8 +91,8 @@ func TestKeep(t *testing.T) {
 	forgotten := make(chan remote.Owned, 100)
 	states := make(chan api.MemberState, 100)
 	m := &Member{Global: []string{addresses}, Self: &api.Member{Role: api.Role_ROLE_MEMORY, Name: "m"},
-		Report: func() (*api.Resources, []remote.Owned) {
-			return &api.Resources{}, []remote.Owned{{VRegion: 1, Epoch: 3}, {VRegion: 2, Epoch: 4}}
+		Report: func() (*api.Resources, []remote.VRegionStat) {
+			return &api.Resources{}, []remote.VRegionStat{{VRegion: 1, Epoch: 3, Held: 2}, {VRegion: 2, Epoch: 4}}
 		},
 		Forget: func(list []remote.Owned) { forgotten <- list[0] },
 		State:  func(s api.MemberState) { states <- s },
@@ -115,7 +115,7 @@ func TestKeep(t *testing.T) {
 	if leader.registered != 2 || leader.left != 1 || m.Self.Id != 7 {
 		t.Errorf("registered %d times, want 2; left %d times, want 1; id %d", leader.registered, leader.left, m.Self.Id)
 	}
-	if b := leader.beats[0]; b.Instance == 0 || len(b.Vregions) != 2 || <-forgotten != (remote.Owned{VRegion: 1, Epoch: 3}) {
+	if b := leader.beats[0]; b.Instance == 0 || len(b.Vregions) != 2 || b.HeldBytes[0] != 2*remote.LineSize || <-forgotten != (remote.Owned{VRegion: 1, Epoch: 3}) {
 		t.Errorf("heartbeat %v", b)
 	}
 	if n := len(states); n != 1 || <-states != api.MemberState_MEMBER_STATE_DRAINING {
