@@ -23,6 +23,7 @@ func commands() []*cli.Command {
 		consoleCommand(),
 		logsCommand(),
 		statsCommand(),
+		topCommand(),
 		resizeCommand(),
 		monitorCommand(),
 		pagerCommand(),
