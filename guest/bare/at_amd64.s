@@ -10,6 +10,7 @@ TEXT fn(SB), NOSPLIT, $0-8 \
 AT(·greetAt, ·greet)
 AT(·offAt, ·off)
 AT(·echoAt, ·echo)
+AT(·chatAt, ·chat)
 AT(·roamAt, ·roam)
 AT(·exitAt, ·exit)
 AT(·touchAt, ·touch)

@@ -16,6 +16,7 @@ var (
 	Greet   = Program{"greet", "stand in for a kernel: write a byte to COM1 and wait", greetAt}
 	Off     = Program{"off", "stand in for a kernel: write a byte to COM1 and power off", offAt}
 	Echo    = Program{"echo", "stand in for a kernel: send back what is typed on the console", echoAt}
+	Chat    = Program{"chat", "stand in for a kernel: talk to all on the network", chatAt}
 	Roam    = Program{"roam", "stand in for a kernel: write and check memory for ever", roamAt}
 	Exit    = Program{"exit", "end at once with a status", exitAt}
 	Touch   = Program{"touch", "go through the units in order", touchAt}
@@ -31,7 +32,7 @@ var (
 
 // Programs lists them all.
 func Programs() []Program {
-	return []Program{Greet, Off, Echo, Roam, Exit, Touch, Random, Zipf, Chain, Chase, Leap, Fill, Kick, Verify, History, Rubbish}
+	return []Program{Greet, Off, Echo, Chat, Roam, Exit, Touch, Random, Zipf, Chain, Chase, Leap, Fill, Kick, Verify, History, Rubbish}
 }
 
 // The programs' code (never called) and where it lies. A Go function value
@@ -39,6 +40,7 @@ func Programs() []Program {
 func greet()
 func off()
 func echo()
+func chat()
 func roam()
 func exit()
 func touch()
@@ -56,6 +58,7 @@ func rubbish()
 func greetAt() *byte
 func offAt() *byte
 func echoAt() *byte
+func chatAt() *byte
 func roamAt() *byte
 func exitAt() *byte
 func touchAt() *byte
