@@ -33,14 +33,15 @@ Example:
    splitvm run --net user,network=front --name web2 ... -- ping web1`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "socket", Value: networkSocket(), Usage: "Unix socket `PATH` that vNodes join by"},
-			&cli.StringFlag{Name: "range", Value: host.DefaultRange.String(), Usage: "`ADDR/LEN` of which each network gets a /24"},
+			&cli.BoolFlag{Name: "rack", Usage: "the networks are a rack's, and so are the addresses; for the processor monitor, which starts this"},
+			&cli.StringFlag{Name: "range", Value: host.DefaultRange.String(), Usage: "`ADDR/LEN` of which each network gets a /24; on a rack, of each network"},
 		},
 		Action: func(ctx context.Context, c *cli.Command) error {
 			within, err := netip.ParsePrefix(c.String("range"))
 			if err != nil {
 				return &exitError{exitUsage, fmt.Errorf("monitor network: range: %w", err)}
 			}
-			if err := serveNetworks(ctx, c.String("socket"), within); err != nil {
+			if err := serveNetworks(ctx, c.String("socket"), host.Config{Range: within, Rack: c.Bool("rack")}); err != nil {
 				return fmt.Errorf("monitor network: %w", err)
 			}
 			return nil
@@ -49,9 +50,10 @@ Example:
 }
 
 // serveNetworks has networks until ctx is done.
-func serveNetworks(ctx context.Context, path string, within netip.Prefix) error {
+func serveNetworks(ctx context.Context, path string, cfg host.Config) error {
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	h, err := host.New(within, log)
+	cfg.Log = log
+	h, err := host.New(cfg)
 	if err != nil {
 		return err
 	}
@@ -70,6 +72,6 @@ func serveNetworks(ctx context.Context, path string, within netip.Prefix) error 
 	if err := os.Chmod(path, 0o600); err != nil {
 		return errors.Join(err, l.Close())
 	}
-	log.Info("networks", "socket", path, "range", within)
+	log.Info("networks", "socket", path, "range", cfg.Range)
 	return errors.Join(h.Serve(l), h.Close())
 }

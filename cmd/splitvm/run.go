@@ -104,7 +104,7 @@ func runFlags() []cli.Flag {
 		&cli.StringFlag{Name: "modules", Usage: "`DIR` of the kernel's modules (/lib/modules/VERSION), for the init that runs COMMAND"},
 		&cli.StringFlag{Name: "initrd", Aliases: []string{"i"}, Usage: "initial RAM disk `FILE` instead of splitvm's own"},
 		&cli.StringSliceFlag{Name: "disk", Aliases: []string{"d"}, Usage: "raw image or block device, `DISK`: FILE[,ro][,cache=writeback|none][,serial=NAME][,mount=DIR]; the first is the root, unless an image is"},
-		&cli.StringSliceFlag{Name: "net", Usage: "network, `NET`: TAP[,mac=ADDR][,ip=ADDR/LEN][,gw=ADDR], made if it is not there; or user[,ip=ADDR/LEN][,host-loopback] or user,network=NAME[,socket=PATH], which need no privileges"},
+		&cli.StringSliceFlag{Name: "net", Usage: "network, `NET`: TAP[,mac=ADDR][,ip=ADDR/LEN][,gw=ADDR], made if it is not there; or user[,ip=ADDR/LEN][,host-loopback] or user,network=NAME[,addr=ADDR][,socket=PATH], which need no privileges; on a rack, user,network=NAME, and NAME default if that is not given"},
 		&cli.StringSliceFlag{Name: "publish", Aliases: []string{"p"}, Usage: "lead a port of this host to one of the guest's on a user network, `[ADDR:]HOST:GUEST[/udp]`; may be repeated"},
 		storageMonitorFlag(),
 		&cli.StringSliceFlag{Name: "volume", Usage: "disk at the storage monitors, or a volume of the rack, `VOLUME`: NAME[:/DIR][,ro][,steal][,serial=NAME][,at=ADDRESS...]; mounted on DIR, if that is given; comes after the disks; may be repeated"},

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"time"
 
 	"splitvm/monitors/network/gateway"
 	"splitvm/monitors/network/names"
@@ -24,7 +25,8 @@ const userNet = "user"
 var defaultUserAddr = netip.MustParsePrefix("10.0.2.2/24")
 
 // parseUserNet reads user[,ip=ADDR/LEN][,host-loopback] and
-// user,network=NAME[,socket=PATH], of which the network gives the address.
+// user,network=NAME[,addr=ADDR][,socket=PATH], of which the network gives the
+// address, the one that is wanted if one is.
 func parseUserNet(s, rest string) (netOption, error) {
 	n := netOption{socket: networkSocket()}
 	for word := range fields(rest) {
@@ -35,12 +37,14 @@ func parseUserNet(s, rest string) (netOption, error) {
 			n.addr, err = netip.ParsePrefix(value)
 		case word == "host-loopback":
 			n.loopback = true
+		case key == "addr":
+			n.wanted, err = netip.ParseAddr(value)
 		case key == "network" && value != "":
 			n.network = value
 		case key == "socket" && value != "":
 			n.socket = value
 		default:
-			err = fmt.Errorf("can't read %q; give ip=, host-loopback, network= or socket=", word)
+			err = fmt.Errorf("can't read %q; give ip=, host-loopback, network=, addr= or socket=", word)
 		}
 		if err != nil {
 			return n, fmt.Errorf("net %q: %w", s, err)
@@ -51,6 +55,9 @@ func parseUserNet(s, rest string) (netOption, error) {
 			return n, fmt.Errorf("net %q: the network gives the address, and has no way to the host's loopback", s)
 		}
 		return n, nil
+	}
+	if n.wanted.IsValid() {
+		return n, fmt.Errorf("net %q: addr= is for a named network: give ip=ADDR/LEN", s)
 	}
 	if !n.addr.IsValid() {
 		n.addr = defaultUserAddr
@@ -101,11 +108,17 @@ func parsePublish(s string) (publishOption, error) {
 func (o *options) checkNets() error {
 	count := 0
 	for _, n := range o.nets {
-		if n.tap == "" {
-			count++
+		if n.tap != "" {
+			continue
+		}
+		if count++; o.onRack && (n.addr != defaultUserAddr && n.network == "" || n.loopback || n.wanted.IsValid() || n.socket != networkSocket()) {
+			return errors.New("on a rack a vNode is on a network of the rack's, with an address of the rack's: give --net user,network=NAME, or nothing for the default one")
 		}
 	}
 	switch {
+	case o.onRack && o.rack.bare != "" && count+len(o.published) > 0:
+		return errors.New("a bare program has no network device: leave --net and --publish out")
+	case o.onRack && count <= 1: // on a network in any case
 	case count > 1:
 		return errors.New("a vNode has one user network: give one --net user")
 	case count == 0 && len(o.published) > 0:
@@ -130,19 +143,32 @@ func (n *vnode) joinNetwork(ctx context.Context, o *netOption) (virtionet.Backen
 		return nil, 0, err
 	}
 	n.onClose(cable.Close)
-	req := attach.Request{Network: o.network, Name: n.o.name}
+	req := attach.Request{Network: o.network, Name: n.o.name, VNode: n.o.rack.vnode, Addr: o.wanted}
 	for _, p := range n.o.published {
 		req.Publish = append(req.Publish, attach.Publish{Protocol: p.protocol, Host: p.host, Guest: p.guest})
 	}
-	plug, err := attach.Dial(ctx, o.socket, req, socket)
+	wait := time.Duration(0)
+	if n.o.rack.placer != "" {
+		wait = rackNetTime
+	}
+	place, err := attach.Join(ctx, o.socket, req, socket, wait, n.log)
 	if err != nil {
 		return nil, 0, err
 	}
-	n.onClose(plug.Close)
-	cable.OnAccept(plug.Accept)
-	o.addr, o.gateway, o.mac = plug.Addr, plug.Gateway, virtionet.MAC(network.MACOf(plug.Addr.Addr()))
-	return cable, plug.MTU, nil
+	n.onClose(place.Close)
+	cable.OnAccept(place.Accept)
+	for i, p := range place.Published {
+		if n.o.published[i].host.Port() == 0 {
+			n.log.Warn("published", "host", p.Host, "guest", p.Guest, "protocol", p.Protocol)
+		}
+	}
+	o.addr, o.gateway, o.mac = place.Addr, place.Gateway, virtionet.MAC(network.MACOf(place.Addr.Addr()))
+	return cable, place.MTU, nil
 }
+
+// rackNetTime is what a rack's networks have to be there, which the processor monitor
+// may be starting just now.
+const rackNetTime = 20 * time.Second
 
 // ownNetwork makes a network of the vNode's own in this process.
 func (n *vnode) ownNetwork(o *netOption) (virtionet.Backend, int, error) {

@@ -20,7 +20,10 @@ func TestParseUserNet(t *testing.T) {
 	if n, err = parseNet("user,network=front,socket=/s"); err != nil || n.network != "front" || n.socket != "/s" || n.addr.IsValid() {
 		t.Errorf("%+v, %v", n, err)
 	}
-	for _, bad := range []string{"user,network=", "user,network=a,ip=10.9.0.5/16", "user,ip=10.9.0.1/16", "user,ip=10.9.0.0/16", "user,ip=10.9.0.5/31", "user,ip=fd00::2/64", "user,ip=x", "user,mac=02:00:00:00:00:01"} {
+	if n, err = parseNet("user,network=front,addr=10.88.0.9"); err != nil || n.wanted != netip.MustParseAddr("10.88.0.9") {
+		t.Errorf("%+v, %v", n, err)
+	}
+	for _, bad := range []string{"user,addr=10.88.0.9", "user,network=a,addr=x", "user,network=", "user,network=a,ip=10.9.0.5/16", "user,ip=10.9.0.1/16", "user,ip=10.9.0.0/16", "user,ip=10.9.0.5/31", "user,ip=fd00::2/64", "user,ip=x", "user,mac=02:00:00:00:00:01"} {
 		if n, err := parseNet(bad); err == nil {
 			t.Errorf("%s: %+v", bad, n)
 		}

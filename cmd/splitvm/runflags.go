@@ -57,6 +57,7 @@ type netOption struct {
 	loopback bool         // the gateway leads to the host's loopback
 	network  string       // of the host's; empty: a network of the vNode's own
 	socket   string       // by which to join it
+	wanted   netip.Addr   // on it; zero: any
 }
 
 // tapOK is a part of what Linux takes (dev_valid_name).

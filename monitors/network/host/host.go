@@ -4,7 +4,8 @@
 //
 // A network is made when the first vNode joins it, with the next /24 of the
 // host's range, and is kept for as long as the service runs, so that vNodes
-// which come back find the same. Networks reach the outside, and never each
+// which come back find the same. On a rack each is the whole range instead, as
+// it is on every other host. Networks reach the outside, and never each
 // other: the whole range is out of a gateway's reach.
 //
 // Lock: Networks.mu, for leases and the list; a port or a gateway is never
@@ -27,16 +28,28 @@ import (
 	"splitvm/remote/network/attach"
 )
 
-// netBits is the size of a network: 253 vNodes, the gateway and the two that
+// netBits is the size of a network of one host: 253 vNodes, the gateway and the two that
 // are special.
 const netBits = 24
 
 // DefaultRange is where networks get their addresses from.
 var DefaultRange = netip.MustParsePrefix("10.88.0.0/16")
 
+// Config is how a host's networks get their addresses.
+type Config struct {
+	Range netip.Prefix
+	// Rack makes every network the whole range, as it is on the other hosts of
+	// a rack: vNodes bring the addresses that the rack gave them, and names are the
+	// rack's to keep apart.
+	Rack bool
+	Log  *slog.Logger // nil: slog.Default()
+}
+
 // Networks are those of a host.
 type Networks struct {
 	within netip.Prefix
+	bits   int // length of each network
+	rack   bool
 	log    *slog.Logger
 
 	mu     sync.Mutex
@@ -54,15 +67,19 @@ type one struct {
 	used  map[netip.Addr]string // by which vNode; guarded by Networks.mu
 }
 
-// New makes a service without networks. Networks get /24s of the range.
-func New(within netip.Prefix, log *slog.Logger) (*Networks, error) {
-	if !within.Addr().Is4() || within.Bits() > netBits {
-		return nil, fmt.Errorf("networks: %v is not an IPv4 range of at least a /%d", within, netBits)
+// New makes a service without networks.
+func New(cfg Config) (*Networks, error) {
+	h := &Networks{within: cfg.Range.Masked(), bits: netBits, rack: cfg.Rack, log: cfg.Log, list: map[string]*one{}, plugs: map[*net.UnixConn]struct{}{}}
+	if !cfg.Range.Addr().Is4() || cfg.Range.Bits() > netBits {
+		return nil, fmt.Errorf("networks: %v is not an IPv4 range of at least a /%d", cfg.Range, netBits)
 	}
-	if log == nil {
-		log = slog.Default()
+	if h.rack {
+		h.bits = h.within.Bits()
 	}
-	return &Networks{within: within.Masked(), log: log, list: map[string]*one{}, plugs: map[*net.UnixConn]struct{}{}}, nil
+	if h.log == nil {
+		h.log = slog.Default()
+	}
+	return h, nil
 }
 
 // Serve lets vNodes join until the listener is closed, and waits for them to
@@ -152,14 +169,16 @@ func (h *Networks) serve(c *net.UnixConn) error {
 	defer port.Close()
 	n.names.Set(req.Name, addr)
 	defer n.names.Remove(req.Name, addr)
+	lease := attach.Lease{Addr: netip.PrefixFrom(addr, h.bits), Gateway: n.gw.Addr(), MTU: n.gw.MTU()}
 	for _, p := range req.Publish {
 		pub, err := n.gw.Publish(gateway.Publication{Protocol: p.Protocol, Host: p.Host, Guest: netip.AddrPortFrom(addr, p.Guest)})
 		if err != nil {
 			return err
 		}
 		defer pub.Close()
+		lease.Published = append(lease.Published, attach.Publish{Protocol: p.Protocol, Host: pub.Host, Guest: p.Guest})
 	}
-	line, err := json.Marshal(attach.Lease{Addr: netip.PrefixFrom(addr, netBits), Gateway: n.gw.Addr(), MTU: n.gw.MTU()})
+	line, err := json.Marshal(lease)
 	if err != nil {
 		return err
 	}

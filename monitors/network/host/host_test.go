@@ -3,11 +3,13 @@ package host
 import (
 	"context"
 	"encoding/binary"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -21,25 +23,33 @@ const patience = 20 * time.Second
 
 func serve(t *testing.T) (*Networks, string) {
 	t.Helper()
-	h, err := New(netip.MustParsePrefix("10.88.0.0/23"), nil) // two networks
+	path := filepath.Join(t.TempDir(), "n.sock")
+	_, h := serveAt(t, path, Config{Range: netip.MustParsePrefix("10.88.0.0/23")}) // two networks
+	return h, path
+}
+
+// serveAt has networks until the test's end, or until what it returns is called.
+func serveAt(t *testing.T, path string, cfg Config) (end func(), _ *Networks) {
+	t.Helper()
+	h, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(t.TempDir(), "n.sock")
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	done := make(chan error, 1)
 	go func() { done <- h.Serve(l) }()
-	t.Cleanup(func() {
+	end = sync.OnceFunc(func() {
 		l.Close()
 		h.Close()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
 	})
-	return h, path
+	t.Cleanup(end)
+	return end, h
 }
 
 // vnode is the far end of a cable.
@@ -175,4 +185,60 @@ func TestLeave(t *testing.T) {
 	if again := mustJoin(t, path, "front", "a"); again.Addr != first.Addr {
 		t.Errorf("the next has %v, not %v", again.Addr, first.Addr)
 	}
+}
+
+// TestJoinAgain: a vNode whose network's process is lost is on the network
+// again, with its address and its ports, when there is a new one.
+func TestJoinAgain(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "n.sock")
+	one, _ := serveAt(t, path, Config{Range: DefaultRange, Rack: true})
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fds[0]) })
+	addr := netip.MustParseAddr("10.88.3.9")
+	req := attach.Request{Network: "front", Name: "a", Addr: addr, Publish: []attach.Publish{{Protocol: "tcp", Host: netip.MustParseAddrPort("127.0.0.1:0"), Guest: 80}}}
+	place, err := attach.Join(t.Context(), path, req, os.NewFile(uintptr(fds[1]), "port"), 0, slog.Default())
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := &vnode{t: t, fd: fds[0], Plug: &attach.Plug{Lease: place.Lease}}
+	if place.Addr.String() != "10.88.3.9/16" || place.Gateway.String() != "10.88.0.1" || len(place.Published) != 1 || place.Published[0].Host.Port() == 0 {
+		t.Fatalf("lease %+v", place.Lease)
+	}
+	if err := place.Accept(network.Checksum); err != nil {
+		t.Fatal(err)
+	}
+	one()
+	_, two := serveAt(t, path, Config{Range: DefaultRange, Rack: true})
+	for deadline := time.Now().Add(patience); !two.has("front", addr); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("it did not join again")
+		}
+	}
+	if got := v.arp(v.Gateway); !isARP(got, 2, v.Gateway) {
+		t.Errorf("the gateway's answer: %x", got)
+	}
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		c, err := net.Dial("tcp", place.Published[0].Host.String())
+		if err == nil {
+			c.Close()
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the published port: %v", err)
+		}
+	}
+	if err := place.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// has tells whether an address is in use.
+func (h *Networks) has(network string, a netip.Addr) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	n := h.list[network]
+	return n != nil && n.used[a] != ""
 }

@@ -20,7 +20,10 @@ var nameOK = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?$`
 
 // lease finds or makes the network, and an address in it.
 func (h *Networks) lease(req attach.Request) (*one, netip.Addr, error) {
-	if !nameOK(req.Network) || !nameOK(req.Name) {
+	if h.rack && !req.Addr.IsValid() {
+		return nil, netip.Addr{}, fmt.Errorf("network %q, vNode %q: the rack gave it no address", req.Network, req.Name)
+	}
+	if !h.rack && !(nameOK(req.Network) && nameOK(req.Name)) {
 		return nil, netip.Addr{}, fmt.Errorf("network %q, vNode %q: names have up to 63 letters, digits, '-' and '_'", req.Network, req.Name)
 	}
 	h.mu.Lock()
@@ -29,7 +32,7 @@ func (h *Networks) lease(req attach.Request) (*one, netip.Addr, error) {
 	if err != nil {
 		return nil, netip.Addr{}, fmt.Errorf("network %s: %w", req.Network, err)
 	}
-	if slices.ContainsFunc(slices.Collect(maps.Values(n.used)), func(s string) bool { return strings.EqualFold(s, req.Name) }) {
+	if !h.rack && slices.ContainsFunc(slices.Collect(maps.Values(n.used)), func(s string) bool { return strings.EqualFold(s, req.Name) }) {
 		return nil, netip.Addr{}, fmt.Errorf("network %s: a vNode named %s is on it", req.Network, req.Name)
 	}
 	addr, err := n.free(req.Addr)
@@ -73,6 +76,9 @@ func (h *Networks) network(name string) (*one, error) {
 // nextSubnet needs mu. Networks are never given up, so that their number is the
 // next one's.
 func (h *Networks) nextSubnet() (netip.Prefix, error) {
+	if h.rack {
+		return h.within, nil
+	}
 	a := h.within.Addr().As4()
 	i := len(h.list)
 	if i >= 1<<(netBits-h.within.Bits()) {
@@ -87,8 +93,7 @@ func (h *Networks) nextSubnet() (netip.Prefix, error) {
 func (n *one) free(want netip.Addr) (netip.Addr, error) {
 	subnet, gw := n.gw.Subnet(), n.gw.Addr()
 	if want.IsValid() {
-		b := want.As16()
-		if !subnet.Contains(want) || want == gw || want == subnet.Addr() || b[15] == 255 || n.used[want] != "" {
+		if !subnet.Contains(want) || want == gw || want == subnet.Addr() || !subnet.Contains(want.Next()) || n.used[want] != "" {
 			return want, fmt.Errorf("address %v is taken, or not one of %v", want, subnet)
 		}
 		return want, nil

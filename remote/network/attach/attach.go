@@ -37,7 +37,8 @@ const answerTime = 10 * time.Second
 type Request struct {
 	Version int    `json:"v"`
 	Network string `json:"network"`
-	Name    string `json:"name"` // of the vNode, by which others find it
+	Name    string `json:"name"`            // of the vNode, by which others find it
+	VNode   uint64 `json:"vnode,omitempty"` // vID; 0: it is of no rack
 
 	Addr    netip.Addr `json:"addr,omitzero"` // wanted; zero: any that is free
 	Publish []Publish  `json:"publish,omitempty"`
@@ -55,7 +56,9 @@ type Lease struct {
 	Addr    netip.Prefix `json:"addr,omitzero"`
 	Gateway netip.Addr   `json:"gateway,omitzero"` // and name server
 	MTU     int          `json:"mtu,omitempty"`
-	Error   string       `json:"error,omitempty"`
+	// Published is what was asked for, with the host's ports that were found.
+	Published []Publish `json:"published,omitempty"`
+	Error     string    `json:"error,omitempty"`
 }
 
 // Update says what has changed of a vNode.
@@ -73,6 +76,11 @@ type Plug struct {
 // the cable is handed over, and closed here in any case.
 func Dial(ctx context.Context, path string, req Request, port *os.File) (*Plug, error) {
 	defer port.Close()
+	return dial(ctx, path, req, port)
+}
+
+// dial is Dial that leaves the port open.
+func dial(ctx context.Context, path string, req Request, port *os.File) (*Plug, error) {
 	c, err := (&net.Dialer{}).DialContext(ctx, "unix", path)
 	if err != nil {
 		return nil, fmt.Errorf("reach the host's networks: %w (start them with `splitvm monitor network`)", err)
