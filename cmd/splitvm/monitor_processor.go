@@ -52,8 +52,13 @@ func runMonitorProcessor(ctx context.Context, c *cli.Command) error {
 	}
 	return processor.Run(ctx, processor.Config{
 		Global: globals(c), Listen: c.String("listen"), Dir: dir, Name: memberName(c), Domain: c.String("domain"),
-		VCPUs: uint64(c.Int("vcpus")), ExCache: excache, Command: vmmCommand, Metrics: c.String("metrics"), Log: monitorLog(c.Bool("verbose")),
+		VCPUs: uint64(c.Int("vcpus")), ExCache: excache, Command: vmmCommand, Network: networkCommand, Metrics: c.String("metrics"), Log: monitorLog(c.Bool("verbose")),
 	})
+}
+
+// networkCommand is `splitvm monitor network` for the vNodes of a processor monitor.
+func networkCommand(socket string) *exec.Cmd {
+	return exec.Command("/proc/self/exe", "monitor", "network", "--rack", "--socket", socket)
 }
 
 // vmmCommand is `splitvm run` for a vNode of the rack.
@@ -78,6 +83,12 @@ func vmmCommand(l processor.Launch) *exec.Cmd {
 	}
 	for _, e := range s.Env {
 		args = append(args, "--env", e)
+	}
+	if l.Network != "" && s.Bare == "" {
+		args = append(args, "--net", fmt.Sprintf("user,network=%s,addr=%s,socket=%s", s.Network, v.Vip, l.Network))
+	}
+	for _, p := range s.Publish {
+		args = append(args, "--publish", p)
 	}
 	args = append(args, s.RunFlags...)
 	if s.Image != "" {

@@ -108,7 +108,15 @@ func rackSpec(c *cli.Command, o options) *api.VNodeSpec {
 			s.RunFlags = append(s.RunFlags, "--"+name, c.String(name))
 		}
 	}
-	repeated := []string{"net", "publish", "storage-monitor"}
+	s.Publish = c.StringSlice("publish")
+	for i, n := range o.nets {
+		if n.tap == "" {
+			s.Network = n.network
+		} else {
+			s.RunFlags = append(s.RunFlags, "--net", c.StringSlice("net")[i])
+		}
+	}
+	repeated := []string{"storage-monitor"}
 	if len(o.storage) == 0 {
 		s.Volumes = o.volumeMounts()
 	} else {

@@ -10,11 +10,11 @@ import (
 
 // A VMM of a rack gets what its vNode's specification says, in the form of `run`.
 func TestVMMCommand(t *testing.T) {
-	v := &api.VNode{Id: 3, Run: 2, Spec: &api.VNodeSpec{Name: "web", MemoryBytes: 1 << 30, Vcpus: 2, VregionBytes: 1 << 24,
-		Kernel: "/k", Disks: []string{"/d,ro"}, Env: []string{"A=b"}, Image: "alpine", RunFlags: []string{"--overlay"}, Command: []string{"echo", "--x"}}}
-	got := vmmCommand(processor.Launch{VNode: v, Placer: "/p", Status: "/s", ExCache: 1 << 23}).Args[1:]
+	v := &api.VNode{Id: 3, Run: 2, Vip: "10.88.0.9", Spec: &api.VNodeSpec{Name: "web", MemoryBytes: 1 << 30, Vcpus: 2, VregionBytes: 1 << 24,
+		Kernel: "/k", Disks: []string{"/d,ro"}, Env: []string{"A=b"}, Image: "alpine", Network: "front", Publish: []string{"80:80"}, RunFlags: []string{"--overlay"}, Command: []string{"echo", "--x"}}}
+	got := vmmCommand(processor.Launch{VNode: v, Placer: "/p", Network: "/n", Status: "/s", ExCache: 1 << 23}).Args[1:]
 	want := []string{"run", "--name", "web", "--placer", "/p", "--vnode", "3", "--run", "2", "--status-file", "/s", "--excache", "8388608",
-		"--mem", "1073741824", "--cpus", "2", "--vregion", "16777216", "--kernel", "/k", "--disk", "/d,ro", "--env", "A=b", "--overlay", "alpine", "--", "echo", "--x"}
+		"--mem", "1073741824", "--cpus", "2", "--vregion", "16777216", "--kernel", "/k", "--disk", "/d,ro", "--env", "A=b", "--net", "user,network=front,addr=10.88.0.9,socket=/n", "--publish", "80:80", "--overlay", "alpine", "--", "echo", "--x"}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}

@@ -29,6 +29,7 @@ func specFlags() []cli.Flag {
 		&cli.IntFlag{Name: "excache-weight", Usage: "`WEIGHT` by which the host's ExCache is divided (default: 100)"},
 		&cli.StringFlag{Name: "vregion", Validator: sizeFlag, Usage: "`SIZE` of the pieces of memory that have owners of their own (default: 1G)"},
 		&cli.StringFlag{Name: "network", Usage: "named `NETWORK` that the vNode is on"},
+		&cli.StringSliceFlag{Name: "publish", Aliases: []string{"p"}, Usage: "lead a port of the processor's host to one of the vNode's, `[ADDR:]HOST:GUEST[/udp]`; may be repeated"},
 		&cli.StringFlag{Name: "image", Usage: "`IMAGE` in the store of the processor's host"},
 		&cli.StringFlag{Name: "kernel", Aliases: []string{"k"}, Usage: "`KERNEL` on the processor's host"},
 		&cli.StringFlag{Name: "modules", Usage: "`DIR` of the kernel's modules"},
@@ -85,6 +86,10 @@ func specOf(c *cli.Command) (*api.VNodeSpec, error) {
 		return nil, err
 	}
 	s.Volumes = append(s.Volumes, o.volumeMounts()...)
+	if _, err := parseEach(c, "publish", parsePublish); err != nil {
+		return nil, err
+	}
+	s.Publish = append(s.Publish, c.StringSlice("publish")...)
 	return s, o.checkVolumes()
 }
 

@@ -130,6 +130,7 @@ type (
 		ExitStatus int    `json:"exit_status"`
 		Reason     string `json:"reason"`
 		PID        int    `json:"pid"`
+		VIP        string `json:"vip"`
 		Spec       struct {
 			Name string `json:"name"`
 		} `json:"spec"`

@@ -64,7 +64,7 @@ func (l *leader) create(in *api.CreateVNodeRequest) (*api.VNode, error) {
 	if spec.Name == "" {
 		spec.Name = fmt.Sprintf("vnode-%d", v.Id)
 	}
-	if v.Vip, err = l.freeVIP(spec.Network); err != nil {
+	if v.Vip, err = l.freeVIP(); err != nil {
 		return nil, status.Errorf(codes.ResourceExhausted, "%v", err)
 	}
 	l.vnodes[v.Id], l.names[spec.Name] = v, v.Id

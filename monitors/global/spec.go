@@ -72,6 +72,8 @@ func check(s *api.VNodeSpec) error {
 		return fmt.Errorf("vRegions of %d bytes: give a power of two up to 1 GiB", v)
 	case (s.Kernel == "" && s.Image == "") == (s.Bare == ""):
 		return errors.New("a vNode runs either a kernel (or an image) or a bare program")
+	case s.Bare != "" && len(s.Publish) > 0:
+		return errors.New("a bare program has no network device: leave its published ports out")
 	case s.Excache.FloorBytes > s.Excache.LimitBytes:
 		return fmt.Errorf("ExCache: the floor of %d bytes is above the limit of %d", s.Excache.FloorBytes, s.Excache.LimitBytes)
 	}
@@ -103,18 +105,16 @@ func checkVolumes(s *api.VNodeSpec) error {
 	return nil
 }
 
-// vipNet is where vNodes' addresses are, on each named network; .1 is the
-// network's gateway.
+// vipNet is where vNodes' addresses are, and what each named network is; the
+// first is its gateway.
 var vipNet = netip.MustParsePrefix("10.88.0.0/16")
 
-// freeVIP returns the lowest address that no vNode of the network has. The
-// caller holds mu.
-func (l *leader) freeVIP(network string) (string, error) {
+// freeVIP returns the lowest address that no vNode of the rack has. The caller
+// holds mu.
+func (l *leader) freeVIP() (string, error) {
 	taken := map[string]bool{}
 	for _, v := range l.vnodes {
-		if v.Spec.Network == network {
-			taken[v.Vip] = true
-		}
+		taken[v.Vip] = true
 	}
 	last := netip.MustParseAddr("10.88.255.254")
 	for a := netip.MustParseAddr("10.88.0.2"); a.Compare(last) <= 0; a = a.Next() {
@@ -122,5 +122,5 @@ func (l *leader) freeVIP(network string) (string, error) {
 			return a.String(), nil
 		}
 	}
-	return "", fmt.Errorf("network %s: all addresses of %v are taken", network, vipNet)
+	return "", fmt.Errorf("all addresses of %v are taken: `splitvm rm` gives back those of vNodes that have ended", vipNet)
 }

@@ -21,6 +21,9 @@ type Config struct {
 	// Command makes the command that runs a vNode's VMM. Its streams, environment
 	// and session are set here.
 	Command func(Launch) *exec.Cmd
+	// Network makes the command that has the networks of this host's vNodes, joined
+	// by the socket at a path. Nil: vNodes have none.
+	Network func(socket string) *exec.Cmd
 	// Metrics is the address of the Prometheus endpoint; empty: none.
 	Metrics string
 	// Grace is what a VMM has to end after it was asked to. Default 10 s.
@@ -34,6 +37,7 @@ type Config struct {
 type Launch struct {
 	VNode   *api.VNode
 	Placer  string // socket to ask for vRegions' owners
+	Network string // socket to join its network by; empty: there are none
 	Status  string // file to leave the Status in
 	ExCache uint64 // bytes, to begin with
 	Volumes []*api.VolumePlace

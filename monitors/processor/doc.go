@@ -8,10 +8,17 @@
 // on pidfds instead of children, and reads their end from a file that each
 // VMM leaves.
 //
+// The networks of the host's vNodes are a process of their own, which this monitor
+// starts, watches and starts again, and which outlives it as VMMs do: guests go on
+// talking, and so do their connections with the outside, while the monitor is
+// replaced. VMMs join it again when it was lost.
+//
 // # Folder of a monitor
 //
 //	member              the member's id, so that a restart keeps it
 //	placer.sock         where VMMs ask for their vRegions' owners
+//	network.sock        where VMMs join their networks
+//	network.log         what the networks' process says
 //	run/                the VMMs' control sockets
 //	vnodes/ID/vnode     what was launched; gone when its end is reported
 //	vnodes/ID/status    written by the VMM at its end

@@ -88,6 +88,7 @@ func (m *monitor) run(ctx context.Context) error {
 	g.Go(func() error { return private.Serve(placer) })
 	g.Go(func() error { return m.member(listener, id).Keep(ctx) })
 	g.Go(func() error { m.balance(ctx); return nil })
+	g.Go(func() error { m.keepNetwork(ctx); return nil })
 	g.Go(func() error { return m.serveMetrics(ctx) })
 	g.Go(func() error {
 		<-ctx.Done()

@@ -57,26 +57,30 @@ func (p *process) signal(s unix.Signal) error {
 
 func (p *process) close() { p.file.Close() }
 
-// mark is the environment variable by which a monitor finds the VMM of a run.
-const mark = "SPLITVM_VNODE="
+// Environment variables by which a monitor finds the VMM of a run, and the
+// process of the networks of its folder.
+const (
+	markVNode   = "SPLITVM_VNODE="
+	markNetwork = "SPLITVM_NETWORK="
+)
 
-// findProcess looks for the process that was started with a mark; nil if there
-// is none. Pagers inherit the mark, but their first argument differs.
-func findProcess(value string) (*process, error) {
+// findProcess looks for the process that was started with a mark and a first
+// argument; nil if there is none. Pagers inherit the mark, but their first argument differs.
+func findProcess(mark, argument string) (*process, error) {
 	dirs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
 		return nil, err
 	}
 	for _, dir := range dirs {
 		pid, err := strconv.Atoi(filepath.Base(dir))
-		if err != nil || !marked(pid, value) {
+		if err != nil || !marked(pid, mark, argument) {
 			continue
 		}
 		p, err := openProcess(pid)
 		if err != nil {
 			continue // has just ended
 		}
-		if marked(pid, value) { // the pidfd is of the one that was looked at
+		if marked(pid, mark, argument) { // the pidfd is of the one that was looked at
 			return p, nil
 		}
 		p.close()
@@ -84,12 +88,12 @@ func findProcess(value string) (*process, error) {
 	return nil, nil
 }
 
-func marked(pid int, value string) bool {
+func marked(pid int, mark, argument string) bool {
 	env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
-	if err != nil || !bytes.Contains(append([]byte{0}, env...), []byte("\x00"+mark+value+"\x00")) {
+	if err != nil || !bytes.Contains(append([]byte{0}, env...), []byte("\x00"+mark+"\x00")) {
 		return false
 	}
 	args, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 	words := strings.Split(string(args), "\x00")
-	return err == nil && len(words) > 1 && words[1] == "run"
+	return err == nil && len(words) > 1 && words[1] == argument
 }

@@ -70,9 +70,9 @@ func (r *run) start(command func(Launch) *exec.Cmd, m *monitor) error {
 		return err
 	}
 	defer errs.Close()
-	r.child = command(Launch{VNode: r.vnode, Placer: m.placerPath(), Status: r.file("status"), ExCache: r.excache, Volumes: r.disks})
+	r.child = command(Launch{VNode: r.vnode, Placer: m.placerPath(), Network: m.networkPath(), Status: r.file("status"), ExCache: r.excache, Volumes: r.disks})
 	r.child.Stdout, r.child.Stderr = out, errs
-	r.child.Env = append(os.Environ(), mark+r.mark(), "SPLITVM_RUN_DIR="+m.controlDir())
+	r.child.Env = append(os.Environ(), markVNode+r.mark(), "SPLITVM_RUN_DIR="+m.controlDir())
 	r.child.SysProcAttr = &unix.SysProcAttr{Setsid: true}
 	if err := r.child.Start(); err != nil {
 		return err

@@ -132,7 +132,7 @@ func (m *monitor) adopt() error {
 			return fmt.Errorf("%s: not a vNode: %w", f, err)
 		}
 		r := newRun(v, filepath.Dir(f))
-		if r.proc, err = findProcess(r.mark()); err != nil {
+		if r.proc, err = findProcess(markVNode+r.mark(), "run"); err != nil {
 			return err
 		}
 		m.log.Info("vNode adopted", "vID", v.Id, "name", v.Spec.Name, "runs", r.proc != nil)

@@ -106,6 +106,7 @@ type VNodeSpec struct {
 	RunFlags      []string       `protobuf:"bytes,15,rep,name=run_flags,json=runFlags,proto3" json:"run_flags,omitempty"` // further flags of `splitvm run`
 	Image         string         `protobuf:"bytes,16,opt,name=image,proto3" json:"image,omitempty"`                       // image in the processor host's store, whose root and command are used
 	Volumes       []*VolumeMount `protobuf:"bytes,17,rep,name=volumes,proto3" json:"volumes,omitempty"`                   // volumes of the rack, disks after those above
+	Publish       []string       `protobuf:"bytes,18,rep,name=publish,proto3" json:"publish,omitempty"`                   // ports of the processor's host that lead to the vNode's: [ADDR:]HOST:GUEST[/udp]
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -259,6 +260,13 @@ func (x *VNodeSpec) GetVolumes() []*VolumeMount {
 	return nil
 }
 
+func (x *VNodeSpec) GetPublish() []string {
+	if x != nil {
+		return x.Publish
+	}
+	return nil
+}
+
 // VolumeMount is a volume as a vNode has it.
 type VolumeMount struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -396,7 +404,7 @@ type VNode struct {
 	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"` // vID
 	Spec          *VNodeSpec             `protobuf:"bytes,2,opt,name=spec,proto3" json:"spec,omitempty"`
 	State         VNodeState             `protobuf:"varint,3,opt,name=state,proto3,enum=splitvm.v1.VNodeState" json:"state,omitempty"`
-	Vip           string                 `protobuf:"bytes,4,opt,name=vip,proto3" json:"vip,omitempty"`                                       // address on its network
+	Vip           string                 `protobuf:"bytes,4,opt,name=vip,proto3" json:"vip,omitempty"`                                       // address on its network; no other vNode of the rack has it
 	Processor     uint64                 `protobuf:"varint,5,opt,name=processor,proto3" json:"processor,omitempty"`                          // member that runs it
 	ProcessorWhy  string                 `protobuf:"bytes,6,opt,name=processor_why,json=processorWhy,proto3" json:"processor_why,omitempty"` // why that one
 	ExitStatus    int32                  `protobuf:"varint,7,opt,name=exit_status,json=exitStatus,proto3" json:"exit_status,omitempty"`      // of EXITED
@@ -989,7 +997,7 @@ var File_vnode_proto protoreflect.FileDescriptor
 const file_vnode_proto_rawDesc = "" +
 	"\n" +
 	"\vvnode.proto\x12\n" +
-	"splitvm.v1\x1a\vevent.proto\x1a\fvolume.proto\x1a\rvregion.proto\"\xeb\x03\n" +
+	"splitvm.v1\x1a\vevent.proto\x1a\fvolume.proto\x1a\rvregion.proto\"\x85\x04\n" +
 	"\tVNodeSpec\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\fmemory_bytes\x18\x02 \x01(\x04R\vmemoryBytes\x12\x14\n" +
@@ -1008,7 +1016,8 @@ const file_vnode_proto_rawDesc = "" +
 	"\x04bare\x18\x0e \x01(\tR\x04bare\x12\x1b\n" +
 	"\trun_flags\x18\x0f \x03(\tR\brunFlags\x12\x14\n" +
 	"\x05image\x18\x10 \x01(\tR\x05image\x121\n" +
-	"\avolumes\x18\x11 \x03(\v2\x17.splitvm.v1.VolumeMountR\avolumes\"l\n" +
+	"\avolumes\x18\x11 \x03(\v2\x17.splitvm.v1.VolumeMountR\avolumes\x12\x18\n" +
+	"\apublish\x18\x12 \x03(\tR\apublish\"l\n" +
 	"\vVolumeMount\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05mount\x18\x02 \x01(\tR\x05mount\x12\x1b\n" +
