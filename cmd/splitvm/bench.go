@@ -15,6 +15,9 @@ func benchCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "bench",
 		Usage: "measure splitvm on this host, beside its floors and rivals",
+		Description: `Examples:
+   splitvm bench start
+   splitvm bench micro --pattern random --cache 50`,
 		Commands: []*cli.Command{
 			benchStartCommand(),
 			benchMicroCommand(),

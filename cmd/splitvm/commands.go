@@ -7,24 +7,24 @@ func commands() []*cli.Command {
 		rackCommand(),
 		runCommand(),
 		createCommand(),
-		startCommand(),
-		stopCommand(),
-		killCommand(),
-		rmCommand(),
+		complete(startCommand(), many, vnodesThat(atRest)),
+		complete(stopCommand(), many, vnodesThat(running)),
+		complete(killCommand(), many, vnodesThat(running)),
+		complete(rmCommand(), many, vnodesThat(atRest)),
 		psCommand(),
-		inspectCommand(),
+		complete(inspectCommand(), 1, vnodesThat(anyVNode)),
 		eventsCommand(),
 		vregionCommand(),
 		rebalanceCommand(),
 		imageCommand(),
 		volumeCommand(),
-		execCommand(),
+		complete(execCommand(), 1, andHere(running)),
 		cpCommand(),
-		consoleCommand(),
-		logsCommand(),
-		statsCommand(),
+		complete(consoleCommand(), 1, andHere(running)),
+		complete(logsCommand(), 1, andHere(anyVNode)),
+		complete(statsCommand(), 1, andHere(running)),
 		topCommand(),
-		resizeCommand(),
+		complete(resizeCommand(), 1, andHere(running)),
 		monitorCommand(),
 		pagerCommand(),
 		benchCommand(),
@@ -36,8 +36,15 @@ func commands() []*cli.Command {
 
 func monitorCommand() *cli.Command {
 	return &cli.Command{
-		Name:     "monitor",
-		Usage:    "be a monitor of the rack, or list them",
-		Commands: []*cli.Command{monitorGlobalCommand(), monitorProcessorCommand(), monitorMemoryCommand(), monitorStorageCommand(), monitorNetworkCommand(), monitorLsCommand(), monitorDrainCommand()},
+		Name:  "monitor",
+		Usage: "be a monitor of the rack, or list them",
+		Description: `A rack is one or three global monitors, and a processor, memory or storage monitor on
+each host that has something to give. On this host alone, ` + "`splitvm rack up`" + ` starts one of each.
+
+Examples:
+   splitvm monitor global --listen 10.0.0.1:7400 --data /var/lib/splitvm/global
+   splitvm monitor memory --global 10.0.0.1:7400 --listen 10.0.0.7:7070 --mem 64G
+   splitvm monitor ls --global 10.0.0.1:7400`,
+		Commands: []*cli.Command{monitorGlobalCommand(), monitorProcessorCommand(), monitorMemoryCommand(), monitorStorageCommand(), monitorNetworkCommand(), monitorLsCommand(), complete(monitorDrainCommand(), 1, monitorsThat(drains))},
 	}
 }

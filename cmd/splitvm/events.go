@@ -19,6 +19,11 @@ import (
 func eventsCommand() *cli.Command {
 	return &cli.Command{
 		Name: "events", Usage: "show what happened in a rack",
+		Description: `Joining and lost monitors, placements, and what became of vNodes and moves.
+
+Examples:
+   splitvm events
+   splitvm events -f -o json`,
 		Flags: []cli.Flag{globalFlag(), outputFlag(), &cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "go on with what happens from now on; with -o json one event a line"}},
 		Action: func(ctx context.Context, c *cli.Command) error {
 			return onRack(c, func(conn *grpc.ClientConn) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/docker/go-units"
@@ -90,7 +91,11 @@ func imagePullCommand() *cli.Command {
 		ArgsUsage: "[REGISTRY/]NAME[:TAG|@DIGEST]",
 		Description: `Fetches an image and makes the root file system of its layers. What an
 interrupted pull has fetched is not fetched again for a day. Logins are those of
-docker and podman.`,
+docker and podman.
+
+Examples:
+   splitvm image pull debian:bookworm-slim
+   splitvm image pull --name db registry.example/team/db@sha256:0123...`,
 		Flags: addFlags(
 			&cli.StringFlag{Name: "name", Usage: "call it `NAME` here"},
 			&cli.BoolFlag{Name: "plain-http", Usage: "the registry has no TLS"}),
@@ -117,6 +122,9 @@ docker and podman.`,
 func imageListCommand() *cli.Command {
 	return &cli.Command{
 		Name: "ls", Aliases: []string{"list"}, Usage: "list the images that are here",
+		Description: `Examples:
+   splitvm image ls
+   splitvm image ls -o json`,
 		Flags: []cli.Flag{storeFlag(), outputFlag()},
 		Action: func(_ context.Context, c *cli.Command) error {
 			s, err := store.Open(c.String("store"))
@@ -142,7 +150,9 @@ func imageListCommand() *cli.Command {
 func imageInspectCommand() *cli.Command {
 	return &cli.Command{
 		Name: "inspect", Usage: "show all that is known of an image", ArgsUsage: "NAME|ID",
-		Flags: []cli.Flag{storeFlag(), &cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "json", Usage: "print as `FORMAT`: json or yaml"}},
+		Description: `Example:
+   splitvm image inspect debian:bookworm-slim`,
+		Flags: []cli.Flag{storeFlag(), outputBy("json")},
 		Action: func(_ context.Context, c *cli.Command) error {
 			name, err := oneArg(c, "image")
 			if err != nil {
@@ -156,9 +166,34 @@ func imageInspectCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			return print(c, i, table{})
+			return print(c, i, imageTable(&i))
 		},
 	}
+}
+
+// imageTable is what of an image people look for.
+func imageTable(i *store.Image) table {
+	t := table{head: []string{"WHAT", "VALUE"}}
+	add := func(what string, values ...string) {
+		for _, v := range values {
+			t.rows = append(t.rows, []string{what, v})
+			what = ""
+		}
+	}
+	add("id", i.ID.String())
+	add("names", i.Names...)
+	add("source", i.Source)
+	add("added", i.Added.Local().Format(time.DateTime))
+	add("root", fmt.Sprintf("%s of %s, %v", units.BytesSize(float64(i.Bytes)), i.FSType, i.RootSHA))
+	for n, l := range i.Layers {
+		add(fmt.Sprintf("layer %d", n), l.String())
+	}
+	c := &i.Config.Config
+	add("user", c.User)
+	add("directory", c.WorkingDir)
+	add("command", fmt.Sprintf("%q", append(slices.Clone(c.Entrypoint), c.Cmd...)))
+	add("environment", c.Env...)
+	return t
 }
 
 // findImage finds an image by any of the names that users have for it.
@@ -174,7 +209,10 @@ func imageRemoveCommand() *cli.Command {
 	return &cli.Command{
 		Name: "rm", Aliases: []string{"remove"}, Usage: "remove images", ArgsUsage: "NAME|ID...",
 		Description: `An image that a guest is running on is not removed. What of it is at storage
-monitors stays there: the volume image/DIGEST, with the root's digest as image inspect tells it.`,
+monitors stays there: the volume image/DIGEST, with the root's digest as image inspect tells it.
+
+Example:
+   splitvm image rm debian:bookworm-slim`,
 		Flags: []cli.Flag{storeFlag()},
 		Action: func(ctx context.Context, c *cli.Command) error {
 			if !c.Args().Present() {

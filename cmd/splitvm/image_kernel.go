@@ -16,7 +16,12 @@ func imageKernelCommand() *cli.Command {
 		Name:  "kernel",
 		Usage: "manage the kernels that guests run",
 		Description: `A guest that asks for no --kernel gets the default one: the first that was
-imported, unless another was made so. --kernel NAME takes another.`,
+imported, unless another was made so. --kernel NAME takes another.
+
+Examples:
+   splitvm image kernel import ./linux-image-6.1.0-49-cloud-amd64_*.deb
+   splitvm image kernel ls
+   splitvm image kernel default 6.1.0-49-cloud-amd64`,
 		Commands: []*cli.Command{kernelImportCommand(), kernelListCommand(), kernelDefaultCommand(), kernelRemoveCommand()},
 	}
 }
@@ -62,6 +67,8 @@ Examples:
 func kernelListCommand() *cli.Command {
 	return &cli.Command{
 		Name: "ls", Aliases: []string{"list"}, Usage: "list the kernels that are here",
+		Description: `Example:
+   splitvm image kernel ls`,
 		Flags: []cli.Flag{storeFlag(), outputFlag()},
 		Action: func(_ context.Context, c *cli.Command) error {
 			s, err := store.Open(c.String("store"))
@@ -90,7 +97,10 @@ func yesNo(b bool) string {
 
 func kernelDefaultCommand() *cli.Command {
 	return &cli.Command{
-		Name: "default", Usage: "have guests get the kernel that ask for none", ArgsUsage: "NAME", Flags: []cli.Flag{storeFlag()},
+		Name: "default", Usage: "have guests get the kernel that ask for none", ArgsUsage: "NAME",
+		Description: `Example:
+   splitvm image kernel default 6.1.0-49-cloud-amd64`,
+		Flags: []cli.Flag{storeFlag()},
 		Action: func(_ context.Context, c *cli.Command) error {
 			return withKernel(c, func(s *store.Store, name string) error { return s.SetDefaultKernel(name) })
 		},
@@ -99,7 +109,10 @@ func kernelDefaultCommand() *cli.Command {
 
 func kernelRemoveCommand() *cli.Command {
 	return &cli.Command{
-		Name: "rm", Aliases: []string{"remove"}, Usage: "remove a kernel", ArgsUsage: "NAME", Flags: []cli.Flag{storeFlag()},
+		Name: "rm", Aliases: []string{"remove"}, Usage: "remove a kernel", ArgsUsage: "NAME",
+		Description: `Example:
+   splitvm image kernel rm 6.1.0-49-cloud-amd64`,
+		Flags: []cli.Flag{storeFlag()},
 		Action: func(ctx context.Context, c *cli.Command) error {
 			return withKernel(c, func(s *store.Store, name string) error { return s.RemoveKernel(ctx, name) })
 		},

@@ -84,9 +84,14 @@ func root() *cli.Command {
 		Usage:                 "run virtual machines whose CPU, memory and disk are on different hosts",
 		Version:               version(),
 		EnableShellCompletion: true,
-		Suggest:               true,
-		ExitErrHandler:        func(context.Context, *cli.Command, error) {}, // finish prints it
-		Commands:              commands(),
+		ConfigureShellCompletionCommand: func(c *cli.Command) {
+			c.Hidden = false
+			c.Usage = "print a script that makes a shell complete splitvm's commands, flags and names"
+			c.Description = completionDescription
+		},
+		Suggest:        true,
+		ExitErrHandler: func(context.Context, *cli.Command, error) {}, // finish prints it
+		Commands:       commands(),
 		Action: func(_ context.Context, c *cli.Command) error {
 			if c.Args().Present() {
 				return &exitError{exitUsage, fmt.Errorf("no command %q (see `splitvm --help`)", c.Args().First())}
@@ -107,7 +112,7 @@ func explainUsage(c *cli.Command) {
 	}
 	if c.ArgsUsage == "" && c.Action != nil && len(c.Commands) == 0 {
 		c.Before = func(ctx context.Context, c *cli.Command) (context.Context, error) {
-			if c.Args().Present() {
+			if c.Args().Present() && !completing(c) {
 				return ctx, &exitError{exitUsage, fmt.Errorf("%s takes no argument %q (see `%s --help`)", c.FullName(), c.Args().First(), c.FullName())}
 			}
 			return ctx, nil

@@ -13,8 +13,13 @@ import (
 // it and reads the flags.
 func monitorGlobalCommand() *cli.Command {
 	return &cli.Command{
-		Name:            "global",
-		Usage:           "keep the rack together: membership, placement, vNodes",
+		Name:  "global",
+		Usage: "keep the rack together: membership, placement, vNodes",
+		Description: `The program splitvm-global, which is beside this one, is the monitor and tells its options.
+
+Examples:
+   splitvm monitor global --help
+   splitvm monitor global --listen 10.0.0.1:7400 --data /var/lib/splitvm/global`,
 		ArgsUsage:       "[options]",
 		SkipFlagParsing: true,
 		Action: func(_ context.Context, c *cli.Command) error {

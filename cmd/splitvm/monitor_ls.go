@@ -16,6 +16,9 @@ import (
 func monitorLsCommand() *cli.Command {
 	return &cli.Command{
 		Name: "ls", Usage: "list the monitors of a rack",
+		Description: `Examples:
+   splitvm monitor ls
+   splitvm monitor ls -o json`,
 		Flags: []cli.Flag{globalFlag(), outputFlag()},
 		Action: func(ctx context.Context, c *cli.Command) error {
 			return onRack(c, func(conn *grpc.ClientConn) error {

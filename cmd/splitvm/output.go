@@ -12,9 +12,12 @@ import (
 )
 
 // outputFlag is the -o of everything that lists.
-func outputFlag() cli.Flag {
+func outputFlag() cli.Flag { return outputBy("table") }
+
+// outputBy is an -o whose default is another one.
+func outputBy(format string) cli.Flag {
 	return &cli.StringFlag{
-		Name: "output", Aliases: []string{"o"}, Value: "table", Usage: "print as `FORMAT`: table, json or yaml",
+		Name: "output", Aliases: []string{"o"}, Value: format, Usage: "print as `FORMAT`: table, json or yaml",
 		Validator: func(s string) error {
 			if s != "table" && s != "json" && s != "yaml" {
 				return fmt.Errorf("unknown output format %q; use table, json or yaml", s)

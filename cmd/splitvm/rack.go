@@ -13,6 +13,13 @@ import (
 func rackCommand() *cli.Command {
 	return &cli.Command{
 		Name: "rack", Usage: "a whole rack on this host: one command starts it, one ends it",
+		Description: `Global, processor, memory and storage monitors as processes of this host. Commands
+with --global auto mean it.
+
+Examples:
+   splitvm rack up --memories 4
+   splitvm rack status
+   splitvm rack down`,
 		Commands: []*cli.Command{rackUpCommand(), rackDownCommand(), rackStatusCommand()},
 	}
 }

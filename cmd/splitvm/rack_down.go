@@ -21,8 +21,11 @@ const endTime = 10 * time.Second
 func rackDownCommand() *cli.Command {
 	return &cli.Command{
 		Name: "down", Usage: "end the rack on this host, its vNodes first, and remove its state",
-		Description: "Works also on a rack of which parts have died, and on one that came up in part.",
-		Flags:       []cli.Flag{rackDirFlag()},
+		Description: `Works also on a rack of which parts have died, and on one that came up in part.
+
+Example:
+   splitvm rack down`,
+		Flags: []cli.Flag{rackDirFlag()},
 		Action: func(ctx context.Context, c *cli.Command) error {
 			dir, err := filepath.Abs(c.String("dir"))
 			if err != nil {

@@ -31,7 +31,13 @@ type processReport struct {
 
 func rackStatusCommand() *cli.Command {
 	return &cli.Command{
-		Name: "status", Usage: "show the rack on this host", Flags: []cli.Flag{rackDirFlag(), outputFlag()},
+		Name: "status", Usage: "show the rack on this host",
+		Description: `Its processes with their logs, and what each has in use as a monitor.
+
+Examples:
+   splitvm rack status
+   splitvm rack status -o json`,
+		Flags: []cli.Flag{rackDirFlag(), outputFlag()},
 		Action: func(ctx context.Context, c *cli.Command) error {
 			dir, err := filepath.Abs(c.String("dir"))
 			if err != nil {

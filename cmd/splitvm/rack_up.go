@@ -31,7 +31,7 @@ themselves. On a rack that is up, it starts those monitors again that have ended
 Examples:
    splitvm rack up                                    # 1 global, 1 processor, 2 memory, 1 storage monitor
    splitvm rack up --globals 3 --memories 4 --memory 4G
-   splitvm run --global "$(splitvm rack status -o json | jq -r .global)" ...`,
+   splitvm run --global auto --bare verify --mem 64M    # on it; so does any host with --global HOST:PORT`,
 		Flags: append([]cli.Flag{rackDirFlag()}, planFlags()...),
 		Action: func(ctx context.Context, c *cli.Command) error {
 			p, err := planOf(c)

@@ -22,6 +22,9 @@ func versionCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "version",
 		Usage: "show what this program was built from",
+		Description: `Examples:
+   splitvm version
+   splitvm version -o json`,
 		Flags: []cli.Flag{outputFlag()},
 		Action: func(_ context.Context, c *cli.Command) error {
 			b := thisBuild()

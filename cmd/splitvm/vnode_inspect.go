@@ -15,6 +15,9 @@ import (
 func inspectCommand() *cli.Command {
 	return &cli.Command{
 		Name: "inspect", Usage: "tell all that the rack knows of a vNode: where it runs, where its memory and volumes are, and why there", ArgsUsage: "VNODE",
+		Description: `Examples:
+   splitvm inspect web1
+   splitvm inspect web1 -o json | jq '.vregions[].why'`,
 		Flags: []cli.Flag{globalFlag(), outputFlag()},
 		Action: func(ctx context.Context, c *cli.Command) error {
 			if c.Args().Len() != 1 {

@@ -17,6 +17,9 @@ import (
 func psCommand() *cli.Command {
 	return &cli.Command{
 		Name: "ps", Usage: "list the vNodes of a rack",
+		Description: `Examples:
+   splitvm ps
+   splitvm ps -a -o yaml`,
 		Flags: []cli.Flag{globalFlag(), outputFlag(), &cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "also those that do not run"}},
 		Action: func(ctx context.Context, c *cli.Command) error {
 			return onRack(c, func(conn *grpc.ClientConn) error {

@@ -14,6 +14,10 @@ import (
 func startCommand() *cli.Command {
 	return &cli.Command{
 		Name: "start", Usage: "start vNodes of a rack", ArgsUsage: "VNODE...", Flags: []cli.Flag{globalFlag()},
+		Description: `Those that were made by create, or have ended.
+
+Example:
+   splitvm start web1 web2`,
 		Action: func(ctx context.Context, c *cli.Command) error {
 			return eachVNode(c, func(conn *grpc.ClientConn, ref string) error {
 				_, err := api.NewVNodesClient(conn).StartVNode(ctx, &api.VNodeRef{Vnode: ref})

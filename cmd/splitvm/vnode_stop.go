@@ -17,6 +17,8 @@ const stopTime = 30 * time.Second
 func stopCommand() *cli.Command {
 	return &cli.Command{
 		Name: "stop", Usage: "ask running vNodes to end, and wait; after 10 seconds they are killed", ArgsUsage: "VNODE...", Flags: []cli.Flag{globalFlag()},
+		Description: `Example:
+   splitvm stop web1`,
 		Action: func(ctx context.Context, c *cli.Command) error { return stopEach(ctx, c, false) },
 	}
 }
@@ -24,6 +26,8 @@ func stopCommand() *cli.Command {
 func killCommand() *cli.Command {
 	return &cli.Command{
 		Name: "kill", Usage: "end running vNodes at once", ArgsUsage: "VNODE...", Flags: []cli.Flag{globalFlag()},
+		Description: `Example:
+   splitvm kill web1`,
 		Action: func(ctx context.Context, c *cli.Command) error { return stopEach(ctx, c, true) },
 	}
 }

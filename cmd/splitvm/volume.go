@@ -36,17 +36,17 @@ func volumeCommand() *cli.Command {
 		Usage:       "make, list and change volumes, of a rack or on given storage monitors",
 		Description: volumeDescription,
 		Commands: []*cli.Command{
-			volumeVerb("create", "make an empty volume", "NAME SIZE", createVolume, createRackVolume, replicasFlag(),
+			volumeVerb("create", "make an empty volume", "NAME SIZE", "--replicas 2 --format ext4 data 5G", createVolume, createRackVolume, replicasFlag(),
 				&cli.StringFlag{Name: "format", Usage: "make a file system on it, `ext4`, so that guests can mount it", Validator: volumeFormat}),
-			volumeVerb("import", "make a volume of a raw disk image", "NAME FILE", importVolume, importRackVolume, replicasFlag()),
-			volumeVerb("ls", "list volumes", "", listVolumes, listRackVolumes),
-			volumeVerb("inspect", "describe a volume", "NAME", inspectVolume, inspectRackVolume),
-			volumeVerb("resize", "change a volume's size; what is cut off is lost", "NAME SIZE", resizeVolume, resizeRackVolume),
-			volumeVerb("rm", "delete a volume", "NAME", deleteVolume, deleteRackVolume,
+			volumeVerb("import", "make a volume of a raw disk image", "NAME FILE", "root disk.raw", importVolume, importRackVolume, replicasFlag()),
+			volumeVerb("ls", "list volumes", "", "-o json", listVolumes, listRackVolumes),
+			volumeVerb("inspect", "describe a volume", "NAME", "data", inspectVolume, inspectRackVolume),
+			volumeVerb("resize", "change a volume's size; what is cut off is lost", "NAME SIZE", "data 10G", resizeVolume, resizeRackVolume),
+			volumeVerb("rm", "delete a volume", "NAME", "data", deleteVolume, deleteRackVolume,
 				&cli.BoolFlag{Name: "force", Usage: "on a rack: also if a storage monitor can't be asked to delete its replica"}),
-			volumeVerb("snapshot", "keep what a volume holds now, read-only", "NAME SNAPSHOT", branchVolume(remote.Volumes.SnapshotVolume), branchRackVolume(true)),
-			volumeVerb("clone", "make a volume of what another or a snapshot holds", "NAME CLONE", branchVolume(remote.Volumes.CloneVolume), branchRackVolume(false)),
-			volumeVerb("scrub", "check every block of a volume", "NAME", scrubVolume, scrubRackVolume),
+			volumeVerb("snapshot", "keep what a volume holds now, read-only", "NAME SNAPSHOT", "data data-monday", branchVolume(remote.Volumes.SnapshotVolume), branchRackVolume(true)),
+			volumeVerb("clone", "make a volume of what another or a snapshot holds", "NAME CLONE", "data-monday data-test", branchVolume(remote.Volumes.CloneVolume), branchRackVolume(false)),
+			volumeVerb("scrub", "check every block of a volume", "NAME", "data", scrubVolume, scrubRackVolume),
 		},
 	}
 }
@@ -67,10 +67,11 @@ type monitorClient struct {
 	*volumes.Client
 }
 
-func volumeVerb(name, usage, args string, here atMonitors, rack onTheRack, more ...cli.Flag) *cli.Command {
-	return &cli.Command{
+func volumeVerb(name, usage, args, example string, here atMonitors, rack onTheRack, more ...cli.Flag) *cli.Command {
+	c := &cli.Command{
 		Name: name, Usage: usage, ArgsUsage: args,
-		Flags: append(more, globalFlag(), storageMonitorFlag(), outputFlag()),
+		Description: "Example:\n   splitvm volume " + name + " " + example,
+		Flags:       append(more, globalFlag(), storageMonitorFlag(), outputFlag()),
 		Action: func(ctx context.Context, c *cli.Command) error {
 			if c.Args().Len() != len(strings.Fields(args)) {
 				return &exitError{exitUsage, fmt.Errorf("volume %s: give %s (see `splitvm volume %s --help`)", name, orNothing(args), name)}
@@ -92,6 +93,10 @@ func volumeVerb(name, usage, args string, here atMonitors, rack onTheRack, more 
 			return nil
 		},
 	}
+	if strings.HasPrefix(args, "NAME") && name != "create" && name != "import" {
+		return complete(c, 1, volumesOfRack)
+	}
+	return c
 }
 
 // onMonitors calls do with the storage monitors that the user named.

@@ -14,12 +14,24 @@ import (
 )
 
 func vregionCommand() *cli.Command {
-	return &cli.Command{Name: "vregion", Usage: "see where memory is", Commands: []*cli.Command{vregionLsCommand()}}
+	return &cli.Command{
+		Name: "vregion", Usage: "see where memory is",
+		Description: `A vNode's memory is cut into vRegions, each of which has memory monitors as owners.
+
+Example:
+   splitvm vregion ls web1`,
+		Commands: []*cli.Command{complete(vregionLsCommand(), 1, vnodesThat(anyVNode))},
+	}
 }
 
 func vregionLsCommand() *cli.Command {
 	return &cli.Command{
 		Name: "ls", Usage: "list the vRegions of a vNode, or of all", ArgsUsage: "[VNODE]",
+		Description: `HELD is what owners have in memory of it, as of their last heartbeats.
+
+Examples:
+   splitvm vregion ls
+   splitvm vregion ls web1 -o json`,
 		Flags: []cli.Flag{globalFlag(), outputFlag()},
 		Action: func(ctx context.Context, c *cli.Command) error {
 			return onRack(c, func(conn *grpc.ClientConn) error {
