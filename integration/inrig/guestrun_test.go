@@ -35,6 +35,7 @@ var makeGuestTools = sync.OnceValues(func() (string, error) {
 	script := `set -e
 cd "$1"
 mkdir -p bin proc sys dev tmp run etc lib usr
+: >etc/resolv.conf # for the name servers to be mounted on, as in an image
 cp "$(readlink -f "$(which busybox)")" bin/busybox
 cp "$2" bin/` + guestTool + `
 for a in $(bin/busybox --list); do [ -e bin/$a ] || ln -s busybox bin/$a; done

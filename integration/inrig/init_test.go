@@ -306,20 +306,6 @@ func networkConfig(port string) cmdline.Config {
 	}
 }
 
-// TestInitIOPort reports through the I/O port that QEMU's isa-debug-exit has.
-func TestInitIOPort(t *testing.T) {
-	needRig(t)
-	for _, kernel := range kernels {
-		g := initGuest{kernel: kernel, disk: rootDisk(t, "root.squashfs"), deaf: true, config: cmdline.Config{Root: vda, Command: shell("exit 5")},
-			flags: []string{"-device", fmt.Sprintf("isa-debug-exit,iobase=%#x,iosize=2", report.IOPort)}}
-		// The device has QEMU exit with the word, shifted, and a one; 8 bits of it are left.
-		word := report.EncodePort(report.Exit(5))
-		if r, want := g.run(t), int(word<<1|1)&0xFF; r.exit != want {
-			t.Errorf("%s: QEMU exited with %d, want %d; the console:\n%s", kernel, r.exit, want, r.out)
-		}
-	}
-}
-
 // TestInitWithoutRoot runs a command in the initramfs; and TestInitHandsOver
 // becomes the init of a root.
 func TestInitWithoutRoot(t *testing.T) {

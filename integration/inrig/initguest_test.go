@@ -27,7 +27,6 @@ type initGuest struct {
 	config cmdline.Config
 	files  []initramfs.File // laid over the initramfs
 	flags  []string         // QEMU's, further
-	deaf   bool             // without a status port
 }
 
 // initLimit is how long one may take to its end; 5 s is usual on a quiet machine,
@@ -49,7 +48,6 @@ type initRun struct {
 type initResult struct {
 	message report.Message // the final one; the zero Message if there was none
 	out     string         // its console
-	exit    int            // QEMU's status
 }
 
 // run runs the guest to its end.
@@ -72,9 +70,7 @@ func (g initGuest) start(t *testing.T) *initRun {
 		args = append(args, "-drive", "if=none,id=root,format=raw,cache=unsafe,file="+g.disk, "-device", "virtio-blk-pci,drive=root,serial=the-root")
 	}
 	socket := filepath.Join(t.TempDir(), "status")
-	if !g.deaf {
-		args = append(args, "-chardev", "socket,id=status,server=on,wait=off,path="+socket, "-device", "virtserialport,chardev=status,name="+report.PortName)
-	}
+	args = append(args, "-chardev", "socket,id=status,server=on,wait=off,path="+socket, "-device", "virtserialport,chardev=status,name="+report.PortName)
 	ctx, cancel := context.WithTimeout(t.Context(), initLimit)
 	r.cancel = cancel
 	r.cmd = exec.CommandContext(ctx, "qemu-system-x86_64", append(args, g.flags...)...)
@@ -82,10 +78,8 @@ func (g initGuest) start(t *testing.T) *initRun {
 	if err := r.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	if !g.deaf {
-		r.status = dial(t, socket)
-		r.reader.Go(r.listen)
-	}
+	r.status = dial(t, socket)
+	r.reader.Go(r.listen)
 	return r
 }
 
@@ -165,14 +159,12 @@ func (r *initRun) wait() initResult {
 	defer r.cancel()
 	var last report.Message
 	started := 0
-	if r.status != nil {
-		r.reader.Wait()
-		for m := range r.messages {
-			if m.Kind == report.Started {
-				started++
-			}
-			last = m
+	r.reader.Wait()
+	for m := range r.messages {
+		if m.Kind == report.Started {
+			started++
 		}
+		last = m
 	}
 	out := strings.ReplaceAll(r.console.String(), "\r\n", "\n")
 	if r.cmd.ProcessState.ExitCode() < 0 {
@@ -181,7 +173,7 @@ func (r *initRun) wait() initResult {
 	if started > 1 {
 		r.t.Errorf("the guest reported %d starts", started)
 	}
-	return initResult{message: last, out: out, exit: r.cmd.ProcessState.ExitCode()}
+	return initResult{message: last, out: out}
 }
 
 // expect fails the test unless the guest ended with the message, whose reason
