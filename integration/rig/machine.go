@@ -166,8 +166,11 @@ func (m *Machine) waitUp(ctx context.Context, limit time.Duration) error {
 	}
 }
 
-// fail ends the machine for a reason; the first one counts.
-func (m *Machine) fail(cause error) {
+// fail ends the machine because of what happened to it.
+func (m *Machine) fail(cause error) { m.stop(fmt.Errorf("%w: %w", ErrMachine, cause)) }
+
+// stop ends the machine for a reason; the first one counts.
+func (m *Machine) stop(cause error) {
 	if m.begin(cause) {
 		m.end()
 	}
@@ -190,8 +193,8 @@ func (m *Machine) end() {
 	close(m.dead)
 }
 
-// Err returns why the machine ended, with the end of its console, as an
-// ErrMachine; nil while it runs and after a Close of a running one.
+// Err returns why the machine ended, with the end of its console: an ErrMachine or
+// the cause of its context's end; nil while it runs and after a Close of a running one.
 func (m *Machine) Err() error {
 	select {
 	case <-m.dead:
@@ -205,7 +208,7 @@ func (m *Machine) Err() error {
 		return nil
 	}
 	<-m.vm.exited // its last words are in
-	return fmt.Errorf("rig: %w: %w\nQEMU: %v %s\nEnd of the machine's console:\n%s", ErrMachine, cause, m.vm.err, m.vm.said.lines(10), m.console.lines(80))
+	return fmt.Errorf("rig: %w\nQEMU: %v %s\nEnd of the machine's console:\n%s", cause, m.vm.err, m.vm.said.lines(10), m.console.lines(80))
 }
 
 // Close ends the machine, waits for the emulator's end and returns what Err does.

@@ -166,6 +166,6 @@ func (l *launch) start(ctx context.Context) (*Machine, error) {
 	writable := slices.ContainsFunc(l.o.Disks, func(d Disk) bool { return !d.ReadOnly })
 	m := newMachine(vm, l.keep[0], l.keep[1], console, l.o.Hang, writable)
 	l.keep = nil
-	m.unbind = context.AfterFunc(ctx, func() { m.fail(context.Cause(ctx)) })
+	m.unbind = context.AfterFunc(ctx, func() { m.stop(context.Cause(ctx)) })
 	return m, nil
 }
