@@ -22,7 +22,7 @@ build: ## build bin/splitvm, its global monitor, and the init that it gives gues
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags="-s -w" -o bin/ ./cmd/...
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags="-s -w" -o bin/splitvm-init ./guest/init
 
-run: tools build ## boot Debian's kernel to a command's output, and show what happened
+run: tools build ## bring a rack up, run a Linux vNode on it with remote memory and disk, show what happened
 	$(GO) run ./integration/demo
 
 test: tools vet unit rigtest ## everything that CI runs

@@ -1,7 +1,9 @@
-// Demo is what `make run` runs: Debian's kernel boots to a command's output
-// from a disk image built on the spot, first with its memory here and then at
-// memory monitors. Where KVM runs a guest's ring 0 natively that happens
-// directly on this machine, else inside the nested rig.
+// Demo is what `make run` runs: a rack comes up, a vNode with Debian's kernel runs
+// on it from an image with most of its memory and its disk at monitors, what that
+// cost beside the same guest local is shown, and the rack goes down. Where KVM runs
+// a guest's ring 0 natively that happens directly on this machine, else inside the
+// nested rig; a bare guest on a rack of this machine's own KVM follows, which
+// runs at native speed there too.
 package main
 
 import (
@@ -13,6 +15,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -22,8 +25,12 @@ import (
 	"splitvm/vmm/probe"
 )
 
-//go:embed demo.sh
-var script string
+var (
+	//go:embed demo.sh
+	linux string
+	//go:embed bare.sh
+	bare string
+)
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
@@ -41,8 +48,14 @@ func run(ctx context.Context) error {
 		return here(ctx)
 	}
 	fmt.Printf("%s.\nSo the guests run inside the rig, an emulated machine with nested virtualization:\n"+
-		"slow, but on the same KVM interfaces as hardware.\n", why)
-	return inRig(ctx)
+		"slow, but on the same KVM interfaces as hardware. A bare guest on this machine's own KVM follows.\n", why)
+	if err := inRig(ctx); err != nil {
+		return err
+	}
+	if _, err := os.Stat("/dev/kvm"); err != nil {
+		return nil // there is no KVM of its own
+	}
+	return script(ctx, bare, nil)
 }
 
 // whyNotHere says why Linux guests can't run on this machine's own KVM; empty
@@ -90,13 +103,17 @@ func here(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	return script(ctx, linux, []string{"MIB=768", "KERNEL=" + kernel.BzImage, "MODULES=" + kernel.Modules, "BUSYBOX=" + busybox, "MKE2FS=mke2fs"})
+}
+
+// script runs a script on this machine, which is asked to end with ctx.
+func script(ctx context.Context, text string, env []string) error {
 	splitvm, err := filepath.Abs("bin/splitvm")
 	if err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", script)
-	cmd.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/sbin:/usr/sbin", "SPLITVM="+splitvm,
-		"KERNEL="+kernel.BzImage, "MODULES="+kernel.Modules, "BUSYBOX="+busybox, "MKE2FS=mke2fs")
+	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", text)
+	cmd.Env = append(os.Environ(), append(env, "PATH="+os.Getenv("PATH")+":/sbin:/usr/sbin", "SPLITVM="+splitvm)...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(unix.SIGTERM) }
 	return cmd.Run()
@@ -118,14 +135,16 @@ func find(dir, name string) (path string, err error) {
 
 // inRig boots the rig and runs the script in it.
 func inRig(ctx context.Context) (err error) {
-	m, err := rig.StartWithSplitvm(ctx, rig.Options{}, "bin/splitvm")
+	global := rig.File{Host: "bin/splitvm-global", Rig: "/bin/splitvm-global"}
+	m, err := rig.StartWithSplitvm(ctx, rig.Options{Files: []rig.File{global}}, "bin/splitvm")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, m.Close()) }()
-	parts := "SPLITVM=splitvm KERNEL=/kernels/6.12/bzImage MKE2FS=mkfs.ext4\n" +
-		"MODULES=$(ls -d /kernels/6.12/lib/modules/*) BUSYBOX=$(readlink -f $(which busybox))\n"
-	cmd := rig.Shell(parts + script)
+	cmd := rig.Shell("export MIB=192 SPLITVM=splitvm KERNEL=/kernels/6.12/bzImage MKE2FS=mkfs.ext4\n" +
+		"export MODULES=$(ls -d /kernels/6.12/lib/modules/*) BUSYBOX=$(readlink -f $(which busybox))\n" +
+		"script=$(cat); exec sh -c \"$script\" </dev/null")
+	cmd.Stdin = strings.NewReader(linux)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	return m.Run(ctx, cmd)
 }
