@@ -42,7 +42,10 @@ func (l *leader) find(ref string) (*api.VNode, error) {
 }
 
 // putVNode adds the vNode to a change.
-func (c *change) putVNode(v *api.VNode) { c.put(idKey(keyVNode, v.Id), v) }
+func (c *change) putVNode(v *api.VNode) {
+	c.put(idKey(keyVNode, v.Id), v)
+	c.networks = true
+}
 
 // create implements api.VNodesServer.
 func (l *leader) create(in *api.CreateVNodeRequest) (*api.VNode, error) {

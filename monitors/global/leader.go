@@ -35,6 +35,7 @@ type leader struct {
 	pools    map[api.Role]*place.Pool
 	counts   map[string]uint64 // last id given, by kind
 	events   events
+	networks networks
 }
 
 func newLeader(ctx context.Context, cfg *Config, s *store) *leader {
@@ -46,6 +47,7 @@ func newLeader(ctx context.Context, cfg *Config, s *store) *leader {
 	}
 	l.ctx, l.fail = context.WithCancelCause(ctx)
 	l.events.init()
+	l.networks.changed()
 	l.moves.init()
 	l.pools = map[api.Role]*place.Pool{
 		api.Role_ROLE_PROCESSOR: place.NewPool(place.Config{Policy: cfg.Policy, Overcommit: place.Factor{1, cfg.VCPUOvercommit}}),
@@ -64,6 +66,9 @@ func (l *leader) commit(c *change) error {
 		return status.Errorf(codes.Unavailable, "%v", err)
 	}
 	l.events.publish()
+	if c.networks {
+		l.networks.changed()
+	}
 	return nil
 }
 

@@ -74,7 +74,7 @@ func (l *leader) register(ctx context.Context, in *api.Member) (*api.RegisterRes
 	}
 	m.State, m.JoinedUnixMs = stateOnReturn(in.State), time.Now().UnixMilli()
 	if old != nil {
-		m.State, m.JoinedUnixMs = old.State, old.JoinedUnixMs
+		m.State, m.JoinedUnixMs, m.Mesh = old.State, old.JoinedUnixMs, old.Mesh
 	}
 	l.members[m.Id] = m
 	l.offer(m)
@@ -208,6 +208,7 @@ func (l *leader) gone(m *member, how string) error {
 	delete(l.members, m.Id)
 	l.pools[m.Role].Remove(place.ID(m.Id))
 	c.remove(idKey(keyMember, m.Id))
+	c.networks = true
 	l.divert(&c, m)
 	l.happened(&c, "member."+how, m.about(), "%s%s", roleName(m.Role), l.affected(m))
 	if m.Role == api.Role_ROLE_PROCESSOR {

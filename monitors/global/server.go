@@ -18,6 +18,7 @@ type server struct {
 	api.UnimplementedVRegionsServer
 	api.UnimplementedVolumesServer
 	api.UnimplementedEventsServer
+	api.UnimplementedNetworksServer
 	m *monitor
 }
 
@@ -27,6 +28,7 @@ var (
 	_ api.VRegionsServer = (*server)(nil)
 	_ api.VolumesServer  = (*server)(nil)
 	_ api.EventsServer   = (*server)(nil)
+	_ api.NetworksServer = (*server)(nil)
 )
 
 func newServer(m *monitor) *grpc.Server {
@@ -37,6 +39,7 @@ func newServer(m *monitor) *grpc.Server {
 	api.RegisterVRegionsServer(g, s)
 	api.RegisterVolumesServer(g, s)
 	api.RegisterEventsServer(g, s)
+	api.RegisterNetworksServer(g, s)
 	reflection.Register(g)
 	return g
 }
@@ -164,6 +167,13 @@ func (s *server) ListVolumes(context.Context, *api.ListVolumesRequest) (*api.Lis
 func (s *server) WatchEvents(r *api.WatchEventsRequest, stream grpc.ServerStreamingServer[api.Event]) error {
 	_, err := led(s, func(l *leader) (struct{}, error) {
 		return struct{}{}, l.watch(stream.Context(), r.After, r.Follow, stream.Send)
+	})
+	return err
+}
+
+func (s *server) WatchNetworks(r *api.WatchNetworksRequest, stream grpc.ServerStreamingServer[api.NetworkTable]) error {
+	_, err := led(s, func(l *leader) (struct{}, error) {
+		return struct{}{}, l.watchNetworks(stream.Context(), r, stream.Send)
 	})
 	return err
 }

@@ -49,6 +49,8 @@ type change struct {
 	ops    []clientv3.Op     // each of another key, as etcd demands of a transaction
 	counts map[string]uint64 // last ids given, by kind; written first
 	err    error
+
+	networks bool // who is on which network, or where, may have changed
 }
 
 func (c *change) put(key string, m proto.Message, opts ...clientv3.OpOption) {

@@ -240,6 +240,7 @@ type Member struct {
 	Used          *Resources             `protobuf:"bytes,9,opt,name=used,proto3" json:"used,omitempty"` // as of the last heartbeat
 	State         MemberState            `protobuf:"varint,10,opt,name=state,proto3,enum=splitvm.v1.MemberState" json:"state,omitempty"`
 	JoinedUnixMs  int64                  `protobuf:"varint,11,opt,name=joined_unix_ms,json=joinedUnixMs,proto3" json:"joined_unix_ms,omitempty"`
+	Mesh          string                 `protobuf:"bytes,12,opt,name=mesh,proto3" json:"mesh,omitempty"` // of a processor monitor: where its vNodes' networks take frames from other hosts
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -349,6 +350,13 @@ func (x *Member) GetJoinedUnixMs() int64 {
 		return x.JoinedUnixMs
 	}
 	return 0
+}
+
+func (x *Member) GetMesh() string {
+	if x != nil {
+		return x.Mesh
+	}
+	return ""
 }
 
 type RegisterRequest struct {
@@ -1429,7 +1437,7 @@ const file_member_proto_rawDesc = "" +
 	"disk_bytes\x18\x04 \x01(\x04R\tdiskBytes\x12\x16\n" +
 	"\x06vnodes\x18\x05 \x01(\x04R\x06vnodes\x12\x1a\n" +
 	"\bvregions\x18\x06 \x01(\x04R\bvregions\x12\x18\n" +
-	"\avolumes\x18\a \x01(\x04R\avolumes\"\xe7\x02\n" +
+	"\avolumes\x18\a \x01(\x04R\avolumes\"\xfb\x02\n" +
 	"\x06Member\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12$\n" +
 	"\x04role\x18\x02 \x01(\x0e2\x10.splitvm.v1.RoleR\x04role\x12\x12\n" +
@@ -1442,7 +1450,8 @@ const file_member_proto_rawDesc = "" +
 	"\x04used\x18\t \x01(\v2\x15.splitvm.v1.ResourcesR\x04used\x12-\n" +
 	"\x05state\x18\n" +
 	" \x01(\x0e2\x17.splitvm.v1.MemberStateR\x05state\x12$\n" +
-	"\x0ejoined_unix_ms\x18\v \x01(\x03R\fjoinedUnixMs\"=\n" +
+	"\x0ejoined_unix_ms\x18\v \x01(\x03R\fjoinedUnixMs\x12\x12\n" +
+	"\x04mesh\x18\f \x01(\tR\x04mesh\"=\n" +
 	"\x0fRegisterRequest\x12*\n" +
 	"\x06member\x18\x01 \x01(\v2\x12.splitvm.v1.MemberR\x06member\"9\n" +
 	"\x10RegisterResponse\x12\x0e\n" +
