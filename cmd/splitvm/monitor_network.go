@@ -25,7 +25,8 @@ func monitorNetworkCommand() *cli.Command {
 		Usage: "have virtual networks for this host's vNodes",
 		Description: `Named networks on which the vNodes of this host reach each other, by address and
 by name, and the outside by NAT; networks do not reach each other. No privileges
-are needed.
+are needed. (Those of a rack's vNodes need no command: each processor monitor starts
+them, and joins them with those of the same name on other hosts.)
 
 Example:
    splitvm monitor network &
@@ -33,15 +34,29 @@ Example:
    splitvm run --net user,network=front --name web2 ... -- ping web1`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "socket", Value: networkSocket(), Usage: "Unix socket `PATH` that vNodes join by"},
-			&cli.BoolFlag{Name: "rack", Usage: "the networks are a rack's, and so are the addresses; for the processor monitor, which starts this"},
 			&cli.StringFlag{Name: "range", Value: host.DefaultRange.String(), Usage: "`ADDR/LEN` of which each network gets a /24; on a rack, of each network"},
+			&cli.StringFlag{Name: "processor", Hidden: true, Usage: "the networks are those of the rack's vNodes at the processor monitor whose data are in `DIR`"},
+			&cli.StringFlag{Name: "mesh", Hidden: true, Usage: "take other hosts' frames at `HOST:PORT`"},
+			&cli.StringSliceFlag{Name: "global", Hidden: true, Usage: "the rack's global monitor at `HOST:PORT`"},
 		},
 		Action: func(ctx context.Context, c *cli.Command) error {
 			within, err := netip.ParsePrefix(c.String("range"))
 			if err != nil {
 				return &exitError{exitUsage, fmt.Errorf("monitor network: range: %w", err)}
 			}
-			if err := serveNetworks(ctx, c.String("socket"), host.Config{Range: within, Rack: c.Bool("rack")}); err != nil {
+			cfg := host.Config{Range: within, Log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
+			serve := func(ctx context.Context) error {
+				h, err := host.New(cfg)
+				if err != nil {
+					return err
+				}
+				return serveNetworks(ctx, c.String("socket"), h, cfg.Log)
+			}
+			if dir := c.String("processor"); dir != "" {
+				n := rackNetworks{dir: dir, socket: c.String("socket"), mesh: c.String("mesh"), globals: globals(c), cfg: cfg}
+				serve = n.serve
+			}
+			if err := serve(ctx); err != nil {
 				return fmt.Errorf("monitor network: %w", err)
 			}
 			return nil
@@ -50,13 +65,7 @@ Example:
 }
 
 // serveNetworks has networks until ctx is done.
-func serveNetworks(ctx context.Context, path string, cfg host.Config) error {
-	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	cfg.Log = log
-	h, err := host.New(cfg)
-	if err != nil {
-		return err
-	}
+func serveNetworks(ctx context.Context, path string, h *host.Networks, log *slog.Logger) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
@@ -72,6 +81,6 @@ func serveNetworks(ctx context.Context, path string, cfg host.Config) error {
 	if err := os.Chmod(path, 0o600); err != nil {
 		return errors.Join(err, l.Close())
 	}
-	log.Info("networks", "socket", path, "range", cfg.Range)
+	log.Info("networks", "socket", path)
 	return errors.Join(h.Serve(l), h.Close())
 }

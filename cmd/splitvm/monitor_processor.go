@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net"
 	"os/exec"
 	"path/filepath"
 	"runtime"
@@ -52,13 +53,30 @@ func runMonitorProcessor(ctx context.Context, c *cli.Command) error {
 	}
 	return processor.Run(ctx, processor.Config{
 		Global: globals(c), Listen: c.String("listen"), Dir: dir, Name: memberName(c), Domain: c.String("domain"),
-		VCPUs: uint64(c.Int("vcpus")), ExCache: excache, Command: vmmCommand, Network: networkCommand, Metrics: c.String("metrics"), Log: monitorLog(c.Bool("verbose")),
+		VCPUs: uint64(c.Int("vcpus")), ExCache: excache, Command: vmmCommand, Network: networkCommand(c, dir), Metrics: c.String("metrics"), Log: monitorLog(c.Bool("verbose")),
 	})
 }
 
-// networkCommand is `splitvm monitor network` for the vNodes of a processor monitor.
-func networkCommand(socket string) *exec.Cmd {
-	return exec.Command("/proc/self/exe", "monitor", "network", "--rack", "--socket", socket)
+// networkCommand makes `splitvm monitor network` for the vNodes of a processor
+// monitor.
+func networkCommand(c *cli.Command, dir string) func(socket string) *exec.Cmd {
+	return func(socket string) *exec.Cmd {
+		args := []string{"monitor", "network", "--socket", socket, "--processor", dir, "--mesh", meshAddress(c.String("listen"))}
+		for _, g := range globals(c) {
+			args = append(args, "--global", g)
+		}
+		return exec.Command("/proc/self/exe", args...)
+	}
+}
+
+// meshAddress is where the networks of a processor monitor take frames: at its own
+// host, at any port.
+func meshAddress(listen string) string {
+	host, _, err := net.SplitHostPort(listen)
+	if err != nil {
+		return listen // the monitor itself says what is wrong with it
+	}
+	return net.JoinHostPort(host, "0")
 }
 
 // vmmCommand is `splitvm run` for a vNode of the rack.

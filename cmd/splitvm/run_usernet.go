@@ -143,7 +143,7 @@ func (n *vnode) joinNetwork(ctx context.Context, o *netOption) (virtionet.Backen
 		return nil, 0, err
 	}
 	n.onClose(cable.Close)
-	req := attach.Request{Network: o.network, Name: n.o.name, VNode: n.o.rack.vnode, Addr: o.wanted}
+	req := attach.Request{Network: o.network, Name: n.o.name, Addr: o.wanted}
 	for _, p := range n.o.published {
 		req.Publish = append(req.Publish, attach.Publish{Protocol: p.protocol, Host: p.host, Guest: p.guest})
 	}

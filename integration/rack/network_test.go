@@ -70,3 +70,29 @@ func TestNetworkOfOneHost(t *testing.T) {
 	r.must("rm", "a", "b", "c", "d")
 	r.empty()
 }
+
+// vNodes of a network on two processor monitors talk, and nobody hears another network.
+func TestNetworkOfTwoHosts(t *testing.T) {
+	r := up(t, "--processors", "2")
+	a, b, c := r.chat("a", "front"), r.chat("b", "front"), r.chat("c", "back")
+	d := r.chat("d", "back")
+	on := map[string]string{}
+	for _, name := range []string{"a", "b", "c", "d"} {
+		on[name] = r.vnode(name).Processor
+	}
+	if on["a"] == on["b"] || on["c"] == on["d"] {
+		t.Fatalf("two vNodes of a network are on one processor monitor: %v", on)
+	}
+	r.talk("a", a, "b", b)
+	r.talk("c", c, "d", d)
+	for name, others := range map[string][]byte{"a": {c, d}, "b": {c, d}, "c": {a, b}, "d": {a, b}} {
+		for _, other := range others {
+			if n := r.heard(name, other); n > 0 {
+				t.Errorf("%s has %d answers from another network", name, n)
+			}
+		}
+	}
+	r.must("stop", "a", "b", "c", "d")
+	r.must("rm", "a", "b", "c", "d")
+	r.empty()
+}

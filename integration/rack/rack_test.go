@@ -131,6 +131,7 @@ type (
 		Reason     string `json:"reason"`
 		PID        int    `json:"pid"`
 		VIP        string `json:"vip"`
+		Processor  string `json:"processor"`
 		Spec       struct {
 			Name string `json:"name"`
 		} `json:"spec"`

@@ -41,7 +41,8 @@ func MACOf(a netip.Addr) MAC {
 	return MAC{0x02, 0x53, b[0], b[1], b[2], b[3]}
 }
 
-func (m MAC) group() bool { return m[0]&1 != 0 }
+// Group tells whether the address is that of several stations, or of all.
+func (m MAC) Group() bool { return m[0]&1 != 0 }
 
 // frame is a frame with its header. It came from a guest, so that nothing is
 // known of it before check.
@@ -82,6 +83,20 @@ func (f frame) check() error {
 		return fmt.Errorf("EtherType %#04x: ports carry IPv4 and ARP", f.etherType())
 	}
 	return f.checkOffload()
+}
+
+var errSpoofed = errors.New("from an address that is not its sender's")
+
+// checkFrom checks that the frame is whole and from a vNode's addresses, or from no
+// IP address, as a guest's is that does not know its own yet.
+func (f frame) checkFrom(m MAC, a netip.Addr) error {
+	if err := f.check(); err != nil {
+		return err
+	}
+	if from := f.sender(); f.src() != m || from != a && !from.IsUnspecified() {
+		return errSpoofed
+	}
+	return nil
 }
 
 // checkOffload checks the virtio_net_hdr.

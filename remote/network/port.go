@@ -1,7 +1,6 @@
 package network
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -137,7 +136,7 @@ func (p *Port) read() {
 			return // the other end is closed, or ours
 		}
 		f := frame(buf[:n])
-		if err := p.permit(f); err != nil {
+		if err := f.checkFrom(p.mac, p.addr); err != nil {
 			if p.stats.refused.Add(1) == 1 {
 				p.log.Debug("network: a frame of the guest's is refused", "addr", p.addr, "err", err)
 			}
@@ -146,23 +145,6 @@ func (p *Port) read() {
 		p.stats.sent.Add(1)
 		p.sw.Send(f)
 	}
-}
-
-var errSpoofed = errors.New("from an address that is not the port's")
-
-// permit checks that the frame is whole and from this port's addresses, or
-// from none, as a guest's is that does not know its own yet.
-func (p *Port) permit(f frame) error {
-	if err := f.check(); err != nil {
-		return err
-	}
-	if f.src() != p.mac {
-		return errSpoofed
-	}
-	if from := f.sender(); from != p.addr && !from.IsUnspecified() {
-		return errSpoofed
-	}
-	return nil
 }
 
 // Deliver gives the guest a frame, in pieces if it takes it in no other way.

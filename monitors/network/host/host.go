@@ -9,7 +9,7 @@
 // other: the whole range is out of a gateway's reach.
 //
 // Lock: Networks.mu, for leases and the list; a port or a gateway is never
-// waited for with it held.
+// waited for with it held, but Config.Made is called.
 package host
 
 import (
@@ -42,6 +42,8 @@ type Config struct {
 	// a rack: vNodes bring the addresses that the rack gave them, and names are the
 	// rack's to keep apart.
 	Rack bool
+	// Made is told of each network that is made, with its switch and names. May be nil.
+	Made func(name string, sw *network.Switch, names *names.Table)
 	Log  *slog.Logger // nil: slog.Default()
 }
 
@@ -50,6 +52,7 @@ type Networks struct {
 	within netip.Prefix
 	bits   int // length of each network
 	rack   bool
+	made   func(string, *network.Switch, *names.Table)
 	log    *slog.Logger
 
 	mu     sync.Mutex
@@ -69,7 +72,7 @@ type one struct {
 
 // New makes a service without networks.
 func New(cfg Config) (*Networks, error) {
-	h := &Networks{within: cfg.Range.Masked(), bits: netBits, rack: cfg.Rack, log: cfg.Log, list: map[string]*one{}, plugs: map[*net.UnixConn]struct{}{}}
+	h := &Networks{within: cfg.Range.Masked(), bits: netBits, rack: cfg.Rack, made: cfg.Made, log: cfg.Log, list: map[string]*one{}, plugs: map[*net.UnixConn]struct{}{}}
 	if !cfg.Range.Addr().Is4() || cfg.Range.Bits() > netBits {
 		return nil, fmt.Errorf("networks: %v is not an IPv4 range of at least a /%d", cfg.Range, netBits)
 	}
@@ -117,6 +120,13 @@ func (h *Networks) enter(c *net.UnixConn) bool {
 	h.plugs[c] = struct{}{}
 	h.serves.Add(1)
 	return true
+}
+
+// Plugged is the number of vNodes on all networks.
+func (h *Networks) Plugged() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.plugs)
 }
 
 func (h *Networks) leave(c *net.UnixConn) {

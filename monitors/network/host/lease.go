@@ -69,6 +69,9 @@ func (h *Networks) network(name string) (*one, error) {
 	if err != nil {
 		return nil, err
 	}
+	if h.made != nil {
+		h.made(name, n.sw, n.names)
+	}
 	h.list[name] = n
 	return n, nil
 }

@@ -37,8 +37,7 @@ const answerTime = 10 * time.Second
 type Request struct {
 	Version int    `json:"v"`
 	Network string `json:"network"`
-	Name    string `json:"name"`            // of the vNode, by which others find it
-	VNode   uint64 `json:"vnode,omitempty"` // vID; 0: it is of no rack
+	Name    string `json:"name"` // of the vNode, by which others find it
 
 	Addr    netip.Addr `json:"addr,omitzero"` // wanted; zero: any that is free
 	Publish []Publish  `json:"publish,omitempty"`

@@ -1,0 +1,184 @@
+package mesh
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// linkBytes is what waits for a connection, at the most.
+	linkBytes = 4 << 20
+	// keptBytes is the largest buffer that is kept for what comes next.
+	keptBytes = 1 << 20
+
+	dialTime   = 5 * time.Second
+	firstPause = 20 * time.Millisecond
+	longPause  = time.Second
+	// deadTime is after which a host that does not acknowledge is taken for gone.
+	deadTime = 5 * time.Second
+)
+
+// link is the connection by which frames go to another host.
+type link struct {
+	to    string
+	hello hello
+	log   *slog.Logger
+
+	ctx    context.Context // ends with close
+	cancel context.CancelFunc
+	ended  sync.WaitGroup
+
+	sent, dropped, connects atomic.Uint64 // frames, frames, connections
+
+	mu      sync.Mutex
+	waiting []byte        // messages that are not being sent yet; guarded by mu
+	frames  uint64        // in waiting; guarded by mu
+	more    chan struct{} // has room for one: waiting is not empty any more
+}
+
+func newLink(to string, h hello, log *slog.Logger) *link {
+	l := &link{to: to, hello: h, log: log, more: make(chan struct{}, 1)}
+	l.ctx, l.cancel = context.WithCancel(context.Background())
+	l.ended.Go(l.run)
+	return l
+}
+
+// close ends the connection; what waits is lost.
+func (l *link) close() {
+	l.cancel()
+	l.ended.Wait()
+}
+
+// send does not wait.
+func (l *link) send(from uint64, frame []byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.waiting)+len(frame) > linkBytes {
+		l.dropped.Add(1)
+		return
+	}
+	l.waiting = encodeFrame(l.waiting, from, frame)
+	if l.frames++; l.frames == 1 {
+		select {
+		case l.more <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// take exchanges the buffers: what waits for the one that was sent.
+func (l *link) take(done []byte) (b []byte, frames uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	b, frames = l.waiting, l.frames
+	l.waiting, l.frames = done[:0], 0
+	return b, frames
+}
+
+// run has a connection until the link is closed.
+func (l *link) run() {
+	last := ""
+	for pause := firstPause; l.ctx.Err() == nil; {
+		connected, err := l.serve()
+		if l.ctx.Err() != nil {
+			return
+		}
+		if text := err.Error(); connected || text != last {
+			l.log.Warn("network: no connection with another host: trying again", "to", l.to, "err", err)
+			last = text
+		}
+		if connected {
+			pause = firstPause
+		}
+		_, lost := l.take(nil) // they are late
+		l.dropped.Add(lost)
+		select {
+		case <-l.ctx.Done():
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, longPause)
+	}
+}
+
+// serve connects and sends until the connection is lost.
+func (l *link) serve() (connected bool, err error) {
+	conn, err := l.connect()
+	if err != nil {
+		return false, err
+	}
+	lost, cancel := context.WithCancelCause(l.ctx)
+	defer cancel(nil)
+	var ended sync.WaitGroup
+	defer ended.Wait()
+	defer conn.Close()
+	ended.Go(func() { // nothing comes but the end
+		_, err := io.Copy(io.Discard, conn)
+		if err == nil {
+			err = errors.New("the other host ended it")
+		}
+		cancel(err)
+	})
+	stop := context.AfterFunc(lost, func() { conn.Close() })
+	defer stop()
+	if _, err := conn.Write(l.hello.encode()); err != nil {
+		return false, err
+	}
+	l.connects.Add(1)
+	l.log.Info("network: connected with another host", "to", l.to)
+	return true, l.drain(lost, conn)
+}
+
+// drain sends what waits.
+func (l *link) drain(ctx context.Context, conn net.Conn) error {
+	var done []byte
+	for {
+		select {
+		case <-l.more:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		for {
+			b, frames := l.take(done)
+			if done = b; cap(done) > keptBytes { // after a jam
+				done = nil
+			}
+			if len(b) == 0 {
+				break
+			}
+			if _, err := conn.Write(b); err != nil {
+				l.dropped.Add(frames)
+				return err
+			}
+			l.sent.Add(frames)
+		}
+	}
+}
+
+func (l *link) connect() (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(l.ctx, dialTime)
+	defer cancel()
+	d := net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: deadTime, Interval: time.Second, Count: 5}}
+	c, err := d.DialContext(ctx, "tcp", l.to)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := c.(*net.TCPConn).SyscallConn()
+	if err == nil {
+		err = raw.Control(func(fd uintptr) {
+			unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(deadTime/time.Millisecond))
+		})
+	}
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
