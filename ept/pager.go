@@ -149,7 +149,7 @@ func (c *Config) check() error {
 		return fmt.Errorf("line table has %d lines, memory %d", c.Table.Lines(), c.Layout.Lines())
 	case c.Capacity < MinCapacity || c.Capacity > excache.MaxLines:
 		return fmt.Errorf("ExCache of %d lines: must be %d to %d", c.Capacity, MinCapacity, uint64(excache.MaxLines))
-	case len(c.Monitors) == 0 || c.Placement == nil:
+	case c.Placement == nil:
 		return errors.New("no memory monitor")
 	}
 	return nil

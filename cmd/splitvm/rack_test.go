@@ -24,6 +24,7 @@ import (
 	"splitvm/guest/agent/tree"
 	"splitvm/monitors/global"
 	"splitvm/monitors/global/place"
+	"splitvm/monitors/memory"
 	"splitvm/monitors/processor"
 )
 
@@ -49,8 +50,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// testRack is a global monitor and processor monitors of this process, each with
-// a folder of its own.
+// testRack is a global monitor, a memory monitor m and processor monitors of this
+// process, each of those with a folder of its own.
 type testRack struct {
 	t      *testing.T
 	global string
@@ -73,6 +74,10 @@ func startRack(t *testing.T, processors int) *testRack {
 	r.global = serveMonitor(t, func(ctx context.Context, ready func(net.Addr)) error {
 		return global.Run(ctx, global.Config{Listen: "127.0.0.1:0", Name: "g", Etcd: global.Etcd{Dir: filepath.Join(dir, "g"), Name: "g"}, Policy: policy, Log: log, Ready: ready})
 	})
+	serveMonitor(t, func(ctx context.Context, ready func(net.Addr)) error {
+		return memory.Run(ctx, memory.Config{Listen: []string{"127.0.0.1:0"}, Store: memory.StoreConfig{Mem: 64 << 30}, Rack: memory.Rack{Global: []string{r.global}, Name: "m"}, Log: log,
+			Ready: func(data []net.Addr, _ net.Addr) { ready(data[0]) }})
+	})
 	for i := range processors {
 		name := fmt.Sprintf("p%d", i+1)
 		serveMonitor(t, func(ctx context.Context, ready func(net.Addr)) error {
@@ -80,7 +85,7 @@ func startRack(t *testing.T, processors int) *testRack {
 				VCPUs: 100, ExCache: 1 << 30, Command: hostedCommand, Log: log, Ready: ready})
 		})
 	}
-	r.wait("the processor monitors are members", func() bool { return len(r.members()) == processors })
+	r.wait("the monitors are members", func() bool { return len(r.members()) == processors+1 })
 	return r
 }
 

@@ -16,41 +16,51 @@ import (
 // placeTime bounds the wait for a rack that places memory.
 const placeTime = 30 * time.Second
 
-// placeAll has the rack find owners for the vRegions of an attachment, and puts
-// those in.
-func placeAll(ctx context.Context, r rackOptions, a *handoff.Attach) error {
+// rackPlacer asks the rack for the owners of vRegions.
+type rackPlacer struct {
+	rack  rackOptions
+	bytes uint64 // of a vRegion
+	conn  *grpc.ClientConn
+}
+
+func newRackPlacer(r rackOptions, a *handoff.Attach) (*rackPlacer, error) {
 	conn, err := grpc.NewClient("unix:"+r.placer, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
-		return fmt.Errorf("processor monitor at %s: %w", r.placer, err)
+		return nil, fmt.Errorf("processor monitor at %s: %w", r.placer, err)
 	}
-	defer conn.Close()
+	return &rackPlacer{rack: r, bytes: uint64(a.Layout.RegionLines) * remote.LineSize, conn: conn}, nil
+}
+
+// place implements handoff.Placer.
+func (p *rackPlacer) place(ctx context.Context, index uint32) (handoff.Placed, error) {
 	ctx, cancel := context.WithTimeout(ctx, placeTime)
 	defer cancel()
-	in := &api.PlaceVRegionsRequest{Vnode: r.vnode, Run: r.run, Bytes: uint64(a.Layout.RegionLines) * remote.LineSize}
-	for _, x := range a.Regions {
-		in.Indices = append(in.Indices, x.Index)
-	}
-	out, err := api.NewVRegionsClient(conn).PlaceVRegions(ctx, in)
+	out, err := api.NewVRegionsClient(p.conn).PlaceVRegions(ctx, &api.PlaceVRegionsRequest{
+		Vnode: p.rack.vnode, Run: p.rack.run, Bytes: p.bytes, Indices: []uint32{index}})
 	if err != nil {
-		return fmt.Errorf("place the memory: %w", err)
+		return handoff.Placed{}, plain(err)
 	}
-	if len(out.Vregions) != len(a.Regions) {
-		return fmt.Errorf("place the memory: asked for %d vRegions, got %d", len(a.Regions), len(out.Vregions))
+	if len(out.Vregions) != 1 || out.Vregions[0].Index != index {
+		return handoff.Placed{}, fmt.Errorf("asked for vRegion %d, got %v", index, out.Vregions)
 	}
-	index := map[uint64]uint16{}
-	for _, o := range out.Owners {
-		if len(o.Data) == 0 {
-			return fmt.Errorf("place the memory: memory monitor %s has no address", o.Name)
+	x := out.Vregions[0]
+	placed := handoff.Placed{Index: index, ID: remote.VRegionID(x.Id), Epoch: remote.Epoch(x.Epoch)}
+	for _, id := range x.Owners {
+		for _, o := range out.Owners {
+			if o.Id == id && len(o.Data) > 0 {
+				placed.Owners = append(placed.Owners, o.Data[0])
+			}
 		}
-		index[o.Id] = uint16(len(a.Monitors))
-		a.Monitors = append(a.Monitors, o.Data[0])
 	}
-	for i, x := range out.Vregions {
-		g := handoff.Region{Index: x.Index, ID: remote.VRegionID(x.Id), Epoch: remote.Epoch(x.Epoch)}
-		for _, o := range x.Owners {
-			g.Owners = append(g.Owners, index[o])
-		}
-		a.Regions[i] = g
+	if len(placed.Owners) != len(x.Owners) {
+		return handoff.Placed{}, fmt.Errorf("vRegion %v: not all of its %d owners have an address", placed.ID, len(x.Owners))
 	}
-	return nil
+	return placed, nil
+}
+
+func (p *rackPlacer) close() error {
+	if p == nil {
+		return nil
+	}
+	return p.conn.Close()
 }

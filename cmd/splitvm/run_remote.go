@@ -49,6 +49,7 @@ type farMemory struct {
 	attach handoff.Attach
 	guest  *handoff.Guest
 	keeper *handoff.Keeper
+	placer *rackPlacer // nil: the owners were given
 }
 
 // makeMemory makes guest RAM. If it is remote, it is served from here on: even
@@ -84,7 +85,10 @@ func newFarMemory(ctx context.Context, name string, o remoteOptions, m *memory.M
 		return nil, err
 	}
 	if f.guest, err = handoff.NewGuest(m.Regions()[0].File, f.attach); err != nil {
-		return nil, fmt.Errorf("remote memory: %w", err)
+		return nil, errors.Join(fmt.Errorf("remote memory: %w", err), f.placer.close())
+	}
+	if f.placer != nil {
+		f.guest.PlaceBy(f.placer.place)
 	}
 	pager := handoff.Launch(func() *exec.Cmd {
 		c := exec.Command("/proc/self/exe", "pager")
@@ -95,16 +99,17 @@ func newFarMemory(ctx context.Context, name string, o remoteOptions, m *memory.M
 		return c
 	})
 	if f.keeper, err = f.guest.Supervise(context.WithoutCancel(ctx), pager); err != nil {
-		return nil, errors.Join(fmt.Errorf("remote memory: %w", err), f.guest.Close())
+		return nil, errors.Join(fmt.Errorf("remote memory: %w", err), f.guest.Close(), f.placer.close())
 	}
 	return f, nil
 }
 
-// place finds owners for the guest's vRegions: the rack says which, or they are
-// the given monitors in turn.
-func (f *farMemory) place(ctx context.Context) error {
+// place finds owners for the guest's vRegions: the given monitors in turn. On a rack
+// that says who, each when it is first needed.
+func (f *farMemory) place(ctx context.Context) (err error) {
 	if f.o.rack.placer != "" {
-		return placeAll(ctx, f.o.rack, &f.attach)
+		f.placer, err = newRackPlacer(f.o.rack, &f.attach)
+		return err
 	}
 	f.attach.Monitors = f.o.monitors
 	id := rand.Uint64()
@@ -186,8 +191,8 @@ func (f *farMemory) close(m *memory.Memory) error {
 	monitors, regions := f.guest.Placed() // some may have moved
 	errs = append(errs, eachMonitor(ctx, monitors, func(c *client.Client, index int) error {
 		for _, r := range regions {
-			if int(r.Owners[0]) != index {
-				continue
+			if len(r.Owners) == 0 || int(r.Owners[0]) != index {
+				continue // was never needed, or is another monitor's
 			}
 			err := c.Delete(ctx, remote.Owned{VRegion: r.ID, Epoch: r.Epoch})
 			if err != nil && !errors.Is(err, remote.NoVRegion) { // never needed, never made
@@ -196,5 +201,5 @@ func (f *farMemory) close(m *memory.Memory) error {
 		}
 		return nil
 	}))
-	return errors.Join(append(errs, m.Close(), f.guest.Close())...)
+	return errors.Join(append(errs, m.Close(), f.guest.Close(), f.placer.close())...)
 }

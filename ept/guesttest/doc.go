@@ -31,6 +31,9 @@ type Spec struct {
 	Capacity    uint64   // lines of ExCache
 	Monitors    []string // addresses
 	Replicas    int
+	Late        bool          // vRegions get their owners when they are first needed,
+	LateAfter   time.Duration // and not before: whoever places is away until then
+	Refuse      string        // why nobody gets any
 	Policy      string
 	Prefetch    string
 	Deadline    time.Duration

@@ -82,6 +82,9 @@ func (g *guest) serve() error {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
+	if g.Late {
+		h.PlaceBy(g.placer())
+	}
 	keeper, err := g.keep(ctx, h)
 	if err != nil {
 		return err
@@ -103,7 +106,10 @@ func (g *guest) serve() error {
 
 func (g *guest) attach() handoff.Attach {
 	a := handoff.Attach{VNode: "test", Session: remote.SessionID(g.Session), Capacity: g.Capacity, Policy: g.Policy,
-		Prefetch: g.Prefetch, DeadlineN: int64(g.Deadline), Monitors: g.Monitors}
+		Prefetch: g.Prefetch, DeadlineN: int64(g.Deadline)}
+	if !g.Late {
+		a.Monitors = g.Monitors
+	}
 	a.Layout = ept.Layout{RegionLines: g.RegionLines, Shards: g.Shards, Slots: g.slots()}
 	bytes := uint64(g.RegionLines) * pageSize
 	for _, s := range a.Layout.Slots {
@@ -127,6 +133,14 @@ func (g *guest) slots() []ept.Slot {
 }
 
 func (g *guest) region(i uint32) handoff.Region {
+	if g.Late {
+		return handoff.Region{Index: i}
+	}
+	return g.placed(i)
+}
+
+// placed is a vRegion with its owners.
+func (g *guest) placed(i uint32) handoff.Region {
 	r := handoff.Region{Index: i, ID: remote.VRegionID(g.Session<<32 | uint64(i+1)), Epoch: 1}
 	for k := range max(1, g.Replicas) {
 		r.Owners = append(r.Owners, uint16((int(i)+k)%len(g.Monitors)))

@@ -48,7 +48,7 @@ func (k *Keeper) KeepMoving(ctx context.Context, m Move) (MoveStatus, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	_, regions := k.guest.Placed()
-	known := slices.ContainsFunc(regions, func(r Region) bool { return r.Index == m.Index })
+	known := slices.ContainsFunc(regions, func(r Region) bool { return r.Index == m.Index && len(r.Owners) > 0 })
 	same := b.done != nil && b.move.Index == m.Index && b.move.Epoch == m.Epoch
 	busy := b.done != nil && !closed(b.done)
 	switch {

@@ -26,15 +26,23 @@
 //	discard            done, or refused
 //	move               done, or refused
 //	done               moved
+//	placed             place
 //	                   failed (at any time: the vNode must stop)
 //
 // Requests carry an id, which the answer repeats. Either side hangs up by
 // closing the socket; the pager stops serving then.
 //
+// # Placement
+//
+// Who owns a vRegion is written down in the VMM (Guest), for all pagers. One that has
+// no owners yet gets them when a line of it is first written back: the pager asks
+// (place), the VMM asks whoever decides (Placer), notes the answer and passes it on
+// (placed). A pager that dies in between leaves nothing to undo: its successor is
+// attached with what was noted, or asks again, and who decides answers the same.
+//
 // # Moves
 //
-// Who owns a vRegion is written down in the VMM (Guest), for all pagers. A move
-// of one (ept, Moves) is committed there:
+// A move of a vRegion (ept, Moves) is committed in the Guest:
 //
 //	VMM                       pager
 //	move (i, epoch, to) ->    makes an empty copy at to, copies, shuts the vRegion

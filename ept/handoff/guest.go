@@ -23,6 +23,7 @@ type Guest struct {
 
 	mu     sync.Mutex
 	attach Attach // guarded by mu
+	placer Placer // immutable after the first Attach; may be nil
 }
 
 // NewGuest registers the guest's memory, which is mapped in this process as

@@ -18,6 +18,9 @@ import (
 // MaxMessage bounds a message's JSON: a vNode of 16 TiB in vRegions of 1 GiB fits.
 const MaxMessage = 8 << 20
 
+// maxOwners is how many owners a vRegion has at most.
+const maxOwners = 16
+
 // maxFDs is what the kernel passes in one message (SCM_MAX_FD is 253).
 const maxFDs = 250
 
@@ -32,6 +35,8 @@ type Message struct {
 
 	Ready  *Ready     `json:"ready,omitempty"`
 	Moved  *Move      `json:"moved,omitempty"`
+	Place  *Place     `json:"place,omitempty"`
+	Placed *Placed    `json:"placed,omitempty"`
 	Done   *Done      `json:"done,omitempty"`
 	Report *ept.Stats `json:"stats,omitempty"`
 	Failed *Failed    `json:"failed,omitempty"`
@@ -51,12 +56,27 @@ type Attach struct {
 }
 
 // Region places a vRegion: its index in the layout, and the indices of its
-// owners in Monitors.
+// owners in Monitors. One without owners, id and epoch gets them when it is first
+// needed (Place).
 type Region struct {
 	Index  uint32           `json:"i"`
 	ID     remote.VRegionID `json:"id"`
 	Epoch  remote.Epoch     `json:"epoch"`
-	Owners []uint16         `json:"owners"`
+	Owners []uint16         `json:"owners,omitempty"`
+}
+
+// Place asks the VMM for the owners of a vRegion that is first needed.
+type Place struct {
+	Index uint32 `json:"i"`
+}
+
+// Placed is the VMM's answer.
+type Placed struct {
+	Index   uint32           `json:"i"`
+	ID      remote.VRegionID `json:"id,omitempty"`
+	Epoch   remote.Epoch     `json:"epoch,omitempty"`
+	Owners  []string         `json:"owners,omitempty"`  // addresses
+	Refused string           `json:"refused,omitempty"` // why there are none
 }
 
 // Resize changes the ExCache's size.
@@ -113,7 +133,7 @@ func decode(raw []byte) (*Message, error) {
 	}
 	kinds := 0
 	for _, set := range []bool{m.Attach != nil, m.Resize != nil, m.Discard != nil, m.Stats != nil,
-		m.Move != nil, m.Moved != nil, m.Ready != nil, m.Done != nil, m.Report != nil, m.Failed != nil} {
+		m.Move != nil, m.Moved != nil, m.Place != nil, m.Placed != nil, m.Ready != nil, m.Done != nil, m.Report != nil, m.Failed != nil} {
 		if set {
 			kinds++
 		}
@@ -137,7 +157,7 @@ func (a *Attach) check() error {
 	if a.Layout.Shards+2 > maxFDs {
 		return fmt.Errorf("%d shards: at most %d", a.Layout.Shards, maxFDs-2)
 	}
-	if len(a.Monitors) == 0 || len(a.Monitors) > 1<<16 {
+	if len(a.Monitors) > 1<<16 {
 		return fmt.Errorf("%d memory monitors", len(a.Monitors))
 	}
 	slices.SortFunc(a.Regions, func(x, y Region) int { return int(x.Index) - int(y.Index) })
@@ -145,8 +165,8 @@ func (a *Attach) check() error {
 		if i > 0 && a.Regions[i-1].Index == r.Index {
 			return fmt.Errorf("vRegion %d is placed twice", r.Index)
 		}
-		if len(r.Owners) == 0 || len(r.Owners) > 16 {
-			return fmt.Errorf("vRegion %d has %d owners", r.Index, len(r.Owners))
+		if len(r.Owners) > maxOwners || (len(r.Owners) == 0) != (r.ID == 0) {
+			return fmt.Errorf("vRegion %d has %d owners and id %v", r.Index, len(r.Owners), r.ID)
 		}
 		for _, o := range r.Owners {
 			if int(o) >= len(a.Monitors) {

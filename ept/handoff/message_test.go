@@ -49,6 +49,7 @@ func TestAttachIsChecked(t *testing.T) {
 		"odd vRegion":     func(a *Attach) { a.Layout.RegionLines = 1000 },
 		"placed twice":    func(a *Attach) { a.Regions[1].Index = a.Regions[0].Index },
 		"no owner":        func(a *Attach) { a.Regions[0].Owners = nil },
+		"no id":           func(a *Attach) { a.Regions[0].ID = 0 },
 		"unknown owner":   func(a *Attach) { a.Regions[0].Owners = []uint16{2} },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -94,8 +95,8 @@ func FuzzReceive(f *testing.F) {
 			t.Fatalf("accepted a layout of %d lines", n)
 		}
 		for _, r := range m.Attach.Regions {
-			if len(r.Owners) == 0 {
-				t.Fatal("accepted a vRegion without owners")
+			if len(r.Owners) == 0 && r.ID != 0 {
+				t.Fatal("accepted a vRegion that has no owners and is not to be placed")
 			}
 		}
 	})

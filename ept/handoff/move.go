@@ -25,6 +25,8 @@ func (v *vnode) moveRegion(m *Move) error {
 	switch {
 	case err != nil:
 		return err
+	case len(from.Owners) == 0:
+		return fmt.Errorf("vRegion %d has no owner yet", m.Index)
 	case len(from.Owners) != 1:
 		return fmt.Errorf("%v has %d owners; only a vRegion with one can move", from.At, len(from.Owners))
 	case from.At.Epoch == m.Epoch:
@@ -40,6 +42,8 @@ func (v *vnode) moveRegion(m *Move) error {
 		return fmt.Errorf("%v is at %s already", from.At, m.To)
 	}
 	err = v.moveTo(m, from, to)
+	v.dial.Lock()
+	defer v.dial.Unlock()
 	for _, i := range []int{to, from.Owners[0]} {
 		if v.place.owns(i) {
 			continue
@@ -51,8 +55,32 @@ func (v *vnode) moveRegion(m *Move) error {
 	return err
 }
 
+// placed takes the VMM's answer about a vRegion that has no owners yet.
+func (v *vnode) placed(p *Placed) {
+	v.dial.Lock()
+	defer v.dial.Unlock()
+	r := ept.Region{At: remote.Owned{VRegion: p.ID, Epoch: p.Epoch}}
+	err := p.check()
+	for _, addr := range p.Owners {
+		if err != nil {
+			break
+		}
+		var i int
+		i, err = v.connect(addr)
+		r.Owners = append(r.Owners, i)
+	}
+	v.place.placed(int(p.Index), r, err)
+}
+
 // target returns the index of the monitor at an address.
 func (v *vnode) target(addr string) (int, error) {
+	v.dial.Lock()
+	defer v.dial.Unlock()
+	return v.connect(addr)
+}
+
+// connect is target. The caller holds v.dial.
+func (v *vnode) connect(addr string) (int, error) {
 	if i, ok := v.peers.at(addr); ok {
 		return i, nil
 	}

@@ -37,7 +37,7 @@ func (g *Guest) moved(m *Move) error {
 	defer g.mu.Unlock()
 	a := &g.attach
 	i := slices.IndexFunc(a.Regions, func(r Region) bool { return r.Index == m.Index })
-	if i < 0 || m.Epoch <= a.Regions[i].Epoch || m.To == "" {
+	if i < 0 || len(a.Regions[i].Owners) == 0 || m.Epoch <= a.Regions[i].Epoch || m.To == "" {
 		return fmt.Errorf("%w: vRegion %d can't have moved to %q at epoch %d", errMessage, m.Index, m.To, m.Epoch)
 	}
 	index := map[string]uint16{}

@@ -2,31 +2,47 @@ package handoff
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"splitvm/ept"
 	"splitvm/remote"
 )
 
 // placement is the vRegions as the VMM said, made at their owners when they are
-// first written to.
+// first written to. Those that have no owners then get them of the VMM.
 type placement struct {
 	peers   *peers
 	lines   uint32
+	ask     func(index uint32)                 // the VMM for owners; placed has the answer
 	regions atomic.Pointer[map[int]ept.Region] // replaced, never changed
 
-	mu   sync.Mutex
-	made map[int]bool // guarded by mu
+	mu     sync.Mutex
+	made   map[int]bool      // guarded by mu
+	asking map[int]*question // guarded by mu
 }
+
+// question is that for a vRegion's owners.
+type question struct {
+	done chan struct{} // closed with the answer
+	err  error         // written before that
+}
+
+// placePatience is how long a write-back waits for the VMM, which is told in a moment
+// if all is well. Other vRegions' lines wait too.
+const placePatience = 250 * time.Millisecond
+
+var errPlacing = errors.New("the rack has not said yet which memory monitors are to own it")
 
 var _ ept.Placement = (*placement)(nil)
 
-func newPlacement(a *Attach, peers *peers) *placement {
-	p := &placement{peers: peers, lines: a.Layout.RegionLines, made: make(map[int]bool)}
+func newPlacement(a *Attach, peers *peers, ask func(uint32)) *placement {
+	p := &placement{peers: peers, lines: a.Layout.RegionLines, ask: ask, made: make(map[int]bool), asking: make(map[int]*question)}
 	regions := make(map[int]ept.Region)
 	for _, r := range a.Regions {
 		region := ept.Region{At: remote.Owned{VRegion: r.ID, Epoch: r.Epoch}}
@@ -50,6 +66,9 @@ func (p *placement) Region(i int) (ept.Region, error) {
 
 // Place implements ept.Placement.
 func (p *placement) Place(ctx context.Context, i int) (ept.Region, error) {
+	if err := p.await(ctx, i); err != nil {
+		return ept.Region{}, err
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	r, err := p.Region(i)
@@ -66,14 +85,70 @@ func (p *placement) Place(ctx context.Context, i int) (ept.Region, error) {
 	return r, nil
 }
 
+// await sees to it that a vRegion has owners. An error may be gone when it is asked for
+// again.
+func (p *placement) await(ctx context.Context, i int) error {
+	p.mu.Lock()
+	r, err := p.Region(i)
+	if err != nil || len(r.Owners) > 0 {
+		p.mu.Unlock()
+		return err
+	}
+	q := p.asking[i]
+	first := q == nil
+	if first {
+		q = &question{done: make(chan struct{})}
+		p.asking[i] = q
+	}
+	p.mu.Unlock()
+	if first {
+		p.ask(uint32(i))
+	}
+	return q.wait(ctx)
+}
+
+func (q *question) wait(ctx context.Context) error {
+	timer := time.NewTimer(placePatience)
+	defer timer.Stop()
+	select {
+	case <-q.done:
+		return q.err
+	case <-timer.C:
+		return errPlacing
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// placed takes the answer about a vRegion: its owners, or why there are none.
+func (p *placement) placed(i int, r ept.Region, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	q := p.asking[i]
+	if q == nil {
+		return
+	}
+	delete(p.asking, i)
+	if err == nil {
+		p.set(i, r)
+	}
+	q.err = err
+	close(q.done)
+}
+
 // moved makes another monitor, which has made the vRegion, its owner.
 func (p *placement) moved(i int, r ept.Region) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.set(i, r)
+	p.made[i] = true
+}
+
+// set replaces a vRegion. The caller holds mu.
+func (p *placement) set(i int, r ept.Region) {
 	regions := maps.Clone(*p.regions.Load())
 	regions[i] = r
 	p.regions.Store(&regions)
-	p.made[i] = true
 }
 
 // owns tells whether the monitor of an index owns any vRegion.

@@ -46,7 +46,7 @@ func Serve(ctx context.Context, conn *net.UnixConn, dialer Dialer) error {
 	if err != nil {
 		return fmt.Errorf("receive guest memory: %w", err)
 	}
-	v := &vnode{conn: conn, fds: fds, noted: make(chan *Message, 1)}
+	v := &vnode{conn: conn, fds: fds, ready: make(chan struct{}), noted: make(chan *Message, 1)}
 	defer v.close()
 	if m.Attach == nil {
 		return fmt.Errorf("receive guest memory: %w: not an attach", errMessage)
@@ -56,6 +56,7 @@ func Serve(ctx context.Context, conn *net.UnixConn, dialer Dialer) error {
 		return fmt.Errorf("serve vNode %q: %w", m.Attach.VNode, err)
 	}
 	v.answer(&Message{ID: m.ID, Ready: &Ready{PID: os.Getpid(), Generation: v.table.Generation()}})
+	close(v.ready)
 	return v.run(ctx)
 }
 
@@ -73,7 +74,9 @@ type vnode struct {
 	wg   sync.WaitGroup  // of requests that take long
 	mu   sync.Mutex      // serializes messages
 	move sync.Mutex      // one move at a time
+	dial sync.Mutex      // over dialing a monitor and giving it something to own, or hanging up on it for want of that
 
+	ready chan struct{} // closed when the VMM was told Ready, which is the first that it is told
 	noted chan *Message // the VMM's answers to Moved
 }
 
@@ -106,7 +109,10 @@ func (v *vnode) start(ctx context.Context, a *Attach, dialer Dialer) error {
 		}
 		cfg.Monitors = append(cfg.Monitors, v.peers.of(i))
 	}
-	v.place = newPlacement(a, v.peers)
+	v.place = newPlacement(a, v.peers, func(i uint32) {
+		<-v.ready
+		v.answer(&Message{Place: &Place{Index: i}})
+	})
 	cfg.Placement = v.place
 	if err := threads.Block(len(cfg.Faults)); err != nil {
 		slog.Debug("pager's threads", "err", err)
@@ -182,6 +188,9 @@ func (v *vnode) request(m *Message) {
 			answer.Done = done(v.moveRegion(m.Move))
 			v.answer(answer)
 		})
+		return
+	case m.Placed != nil: // may have to connect to monitors
+		v.wg.Go(func() { v.placed(m.Placed) })
 		return
 	case m.Done != nil:
 		select {

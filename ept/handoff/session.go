@@ -22,7 +22,10 @@ type Session struct {
 	pending map[uint64]chan *Message // guarded by mu; nil after the end
 	failed  *Failed                  // guarded by mu
 
-	done chan struct{} // closed at the end
+	done    chan struct{}   // closed at the end
+	life    context.Context // ends with it
+	stop    context.CancelFunc
+	placing sync.WaitGroup
 }
 
 // ErrPagerGone says that the pager closed its connection or died.
@@ -60,6 +63,7 @@ func (g *Guest) attachTo(conn *net.UnixConn) (*Session, error) {
 		return nil, fmt.Errorf("%w: pager answers the attach with something else", errMessage)
 	}
 	s := &Session{guest: g, conn: conn, Ready: *m.Ready, pending: make(map[uint64]chan *Message), done: make(chan struct{})}
+	s.life, s.stop = context.WithCancel(context.Background())
 	go s.read()
 	return s, nil
 }
@@ -67,6 +71,8 @@ func (g *Guest) attachTo(conn *net.UnixConn) (*Session, error) {
 // read hands answers to who waits for them, until the connection ends.
 func (s *Session) read() {
 	defer close(s.done)
+	defer s.placing.Wait()
+	defer s.stop()
 	for {
 		m, err := receive(s.conn)
 		if err != nil {
@@ -75,6 +81,10 @@ func (s *Session) read() {
 		}
 		if m.Moved != nil {
 			s.note(m)
+			continue
+		}
+		if m.Place != nil {
+			s.placing.Go(func() { s.place(m.Place.Index) })
 			continue
 		}
 		s.mu.Lock()
@@ -99,6 +109,14 @@ func (s *Session) note(m *Message) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	_ = send(s.conn, answer, nil) // that the pager is gone, the next read notices
+}
+
+// place answers a pager that needs a vRegion.
+func (s *Session) place(index uint32) {
+	answer := s.guest.place(s.life, index)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_ = send(s.conn, &Message{Placed: &answer}, nil) // as above
 }
 
 func (s *Session) end() {

@@ -21,6 +21,13 @@
 // are in one order, in memory and in etcd. No call to another monitor is made
 // under it.
 //
+// # When a vRegion is placed
+//
+// When its vNode first needs it. A vNode is started only if all that it may come to need
+// can be promised beside what is kept for others (roomForMemory), so that there is room
+// then, but for monitors that were lost meanwhile and vRegions that are larger than what
+// any one monitor has left.
+//
 // # Who frees a vRegion
 //
 // The end of a vNode's run removes its vRegions here. A memory monitor reports

@@ -106,14 +106,22 @@ func (l *leader) aimVRegions(c *change, m *member) (aimed, n int, err error) {
 			continue
 		}
 		if err := l.findTarget(c, r, "drain of "+m.Name); err != nil {
-			for _, r := range done {
-				l.unaim(c, r)
-			}
+			l.unaimAll(c, done)
 			return len(done), len(list), err
 		}
 		done = append(done, r)
 	}
+	if free, kept := l.memoryLeft(); kept > free {
+		l.unaimAll(c, done)
+		return 0, len(list), fmt.Errorf("vNodes that run may still need %d MiB, and %d MiB would be left", kept>>20, free>>20)
+	}
 	return len(done), len(list), nil
+}
+
+func (l *leader) unaimAll(c *change, list []*api.VRegion) {
+	for _, r := range list {
+		l.unaim(c, r)
+	}
 }
 
 // divert takes the target away from what was to move to m and is not on its way yet. The caller holds mu.

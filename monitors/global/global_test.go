@@ -2,10 +2,12 @@ package global
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -215,6 +217,62 @@ func TestVRegions(t *testing.T) {
 	}
 	if _, err := g.place(v, 1<<30, 0); status.Code(err) != codes.FailedPrecondition {
 		t.Errorf("placed for a run that is over: %v", err)
+	}
+}
+
+// What a vNode may still need is kept for it: others are refused, and so is a drain,
+// until there is room or it has ended. What is needed is there then.
+func TestMemoryIsKept(t *testing.T) {
+	g := start(t, t.TempDir())
+	g.memory("a", 4<<30)
+	p := g.register(api.Role_ROLE_PROCESSOR, "p", &api.Resources{Vcpus: 8, ExcacheBytes: 1 << 30})
+	vnodes := api.NewVNodesClient(g.conn)
+	create := func(name string, bytes uint64) {
+		t.Helper()
+		if _, err := vnodes.CreateVNode(t.Context(), &api.CreateVNodeRequest{Spec: &api.VNodeSpec{Name: name, MemoryBytes: bytes, Bare: "exit"}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	create("v", 3<<30-1<<20) // three vRegions
+	create("w", 2<<30)
+	if err := g.launch("v", p); err != nil {
+		t.Fatal(err)
+	}
+	refused := func(when string) {
+		t.Helper()
+		if err := g.launch("w", p); status.Code(err) != codes.ResourceExhausted || !strings.Contains(err.Error(), "w may need 2048 MiB") {
+			t.Errorf("%s: %v, want that there is no room", when, err)
+		}
+	}
+	refused("nothing is placed")
+	v, err := vnodes.GetVNode(t.Context(), &api.VNodeRef{Vnode: "v"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := g.place(v, 1<<30, 1); err != nil {
+		t.Fatal(err)
+	}
+	refused("one of three is placed")
+	b := g.memory("b", 1<<30)
+	if err := g.launch("w", p); err != nil {
+		t.Errorf("with another monitor: %v", err)
+	}
+	if _, err := api.NewMembersClient(g.conn).Drain(t.Context(), &api.DrainRequest{Member: "b"}); status.Code(err) != codes.ResourceExhausted || !strings.Contains(err.Error(), "may still need 4096 MiB") {
+		t.Errorf("drain of member %d: %v", b, err)
+	}
+	w, err := vnodes.GetVNode(t.Context(), &api.VNodeRef{Vnode: "w"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range uint32(2) {
+		_, err = g.place(v, 1<<30, 2*i)
+		_, errW := g.place(w, 1<<30, i)
+		if err := errors.Join(err, errW); err != nil {
+			t.Errorf("what was kept: %v", err)
+		}
+	}
+	if _, err := g.place(v, 1<<30, 5); status.Code(err) != codes.ResourceExhausted {
+		t.Errorf("one more than there is: %v", err)
 	}
 }
 

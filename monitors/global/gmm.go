@@ -74,6 +74,40 @@ func (l *leader) placeVRegion(c *change, v *api.VNode, index uint32, in *api.Pla
 	return r, nil
 }
 
+// memoryNeed is what a vNode's vRegions may come to: each is promised as a whole.
+func memoryNeed(s *api.VNodeSpec) uint64 {
+	return (s.MemoryBytes + s.VregionBytes - 1) / s.VregionBytes * s.VregionBytes
+}
+
+// memoryLeft is what memory monitors can still be promised, and how much of that is kept
+// for the vNodes that run: their vRegions are placed when they are first written to, and
+// then there is to be room. The caller holds mu.
+func (l *leader) memoryLeft() (free, kept uint64) {
+	for _, v := range l.vnodes {
+		if !active(v) {
+			continue
+		}
+		placed := uint64(0)
+		for _, r := range l.vregions[v.Id] {
+			placed += r.Bytes
+		}
+		kept += max(memoryNeed(v.Spec), placed) - placed
+	}
+	return l.pools[api.Role_ROLE_MEMORY].Free()[0], kept
+}
+
+// roomForMemory tells whether the memory monitors can be promised all that a vNode may
+// come to need. The caller holds mu.
+func (l *leader) roomForMemory(v *api.VNode) error {
+	need := memoryNeed(v.Spec)
+	free, kept := l.memoryLeft()
+	if need+kept > free {
+		return status.Errorf(codes.ResourceExhausted, "vNode %s may need %d MiB of memory: the memory monitors can be promised %d MiB more, of which %d MiB are for what vNodes that run may still need: "+
+			"start another one with `%s`, stop vNodes, or give the global monitors a higher --memory-overcommit", v.Spec.Name, need>>20, free>>20, kept>>20, startAnother(api.Role_ROLE_MEMORY))
+	}
+	return nil
+}
+
 // undo takes back the vRegions of a change that is not written.
 func (l *leader) undo(c *change, vnode uint64) {
 	written := map[string]bool{}

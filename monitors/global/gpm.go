@@ -111,6 +111,9 @@ func (l *leader) placeVNode(ref string) (*api.VNode, error) {
 	if err := l.attachable(v); err != nil {
 		return nil, err
 	}
+	if err := l.roomForMemory(v); err != nil {
+		return nil, err
+	}
 	d, err := l.pools[api.Role_ROLE_PROCESSOR].Place(place.Request{Need: vnodeNeed(v.Spec), Replicas: 1})
 	if err != nil {
 		return nil, status.Errorf(codes.ResourceExhausted, "place vNode %s (%d MiB of ExCache, %d vCPUs) on a processor monitor: %v",

@@ -180,6 +180,7 @@ func TestBranchAndResizeVolume(t *testing.T) {
 func TestVolumeHasOneWriter(t *testing.T) {
 	g := start(t, t.TempDir())
 	d := g.disk("a", 0)
+	g.memory("m", 16<<30)
 	p := g.register(api.Role_ROLE_PROCESSOR, "p", &api.Resources{Vcpus: 8, ExcacheBytes: 1 << 30})
 	volumes, vnodes := api.NewVolumesClient(g.conn), api.NewVNodesClient(g.conn)
 	if _, err := volumes.CreateVolume(t.Context(), &api.CreateVolumeRequest{Name: "db", Bytes: 1 << 30}); err != nil {

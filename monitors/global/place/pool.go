@@ -140,6 +140,16 @@ func (p *Pool) Promised(id ID) Amount {
 	return Amount{}
 }
 
+// Free returns what may still be promised at members that take new work.
+func (p *Pool) Free() (free Amount) {
+	for _, m := range p.members {
+		if !m.Closed {
+			free = add(free, sub(m.limit, m.promised))
+		}
+	}
+	return free
+}
+
 // moved puts a member whose promises changed into its place.
 func (p *Pool) moved(m *member) {
 	m.weigh()
