@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -28,7 +29,10 @@ Examples:
 
    # one of three, on three hosts
    splitvm monitor global --listen 10.0.0.1:7400 --data /var/lib/splitvm/global --name a \
-       --peers a=http://10.0.0.1:7401,b=http://10.0.0.2:7401,c=http://10.0.0.3:7401`
+       --peers a=http://10.0.0.1:7401,b=http://10.0.0.2:7401,c=http://10.0.0.3:7401
+
+   # one of any number, with the state in an etcd cluster that is there already (keys below /splitvm/)
+   splitvm monitor global --listen 10.0.0.1:7400 --name a --etcd-endpoints http://10.0.0.21:2379,http://10.0.0.22:2379`
 
 func command() *cli.Command {
 	var names []string
@@ -47,7 +51,7 @@ func command() *cli.Command {
 		},
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "listen", Aliases: []string{"l"}, Required: true, Usage: "serve gRPC at `HOST:PORT`"},
-			&cli.StringFlag{Name: "data", Required: true, Usage: "`DIR` of the state; made if it is not there"},
+			&cli.StringFlag{Name: "data", Usage: "`DIR` of the embedded etcd's state; made if it is not there"},
 			&cli.StringFlag{Name: "name", Value: "global", Usage: "`NAME` of this one among several"},
 			&cli.StringFlag{Name: "peers", Usage: "all global monitors with embedded etcd, this one too: `NAME=http://HOST:PORT,...`"},
 			&cli.StringSliceFlag{Name: "etcd-endpoints", Usage: "use the etcd cluster at `URL` instead of the embedded one; commas separate several"},
@@ -66,6 +70,12 @@ func command() *cli.Command {
 func run(ctx context.Context, c *cli.Command) error {
 	if c.Args().Present() {
 		return &usageError{fmt.Errorf("monitor global takes no argument %q (see `splitvm monitor global --help`)", c.Args().First())}
+	}
+	switch external := len(c.StringSlice("etcd-endpoints")) > 0; {
+	case !external && c.String("data") == "":
+		return &usageError{errors.New("monitor global: give --data DIR for the embedded etcd, or --etcd-endpoints URL")}
+	case external && (c.String("data") != "" || c.String("peers") != ""):
+		return &usageError{errors.New("monitor global: --data and --peers are the embedded etcd's: leave them out with --etcd-endpoints")}
 	}
 	policy, err := place.PolicyByName(c.String("policy"))
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,7 +18,12 @@ import (
 
 var program string
 
-func TestMain(m *testing.M) { os.Exit(build(m)) }
+func TestMain(m *testing.M) {
+	if at := os.Getenv(etcdVariable); at != "" {
+		os.Exit(serveEtcd(at))
+	}
+	os.Exit(build(m))
+}
 
 // build builds the program under test once.
 func build(m *testing.M) int {
@@ -37,8 +43,9 @@ func build(m *testing.M) int {
 
 // rack is one that is up.
 type rack struct {
-	t   testing.TB
-	dir string // SPLITVM_RUN_DIR
+	t      testing.TB
+	dir    string // SPLITVM_RUN_DIR
+	global string // what "auto" stands for, if not for what `rack up` started
 }
 
 // up starts a rack, and sees to it that nothing is left of it at the end.
@@ -88,6 +95,13 @@ func (r *rack) showLogs() {
 }
 
 func (r *rack) command(args ...string) *exec.Cmd {
+	if args = slices.Clone(args); r.global != "" {
+		for i, a := range args {
+			if a == "auto" {
+				args[i] = r.global
+			}
+		}
+	}
 	cmd := exec.Command(program, args...)
 	cmd.Env = append(os.Environ(), "SPLITVM_RUN_DIR="+r.dir)
 	return cmd

@@ -27,12 +27,19 @@ type Etcd struct {
 // startTime bounds how long etcd may take to be ready.
 const startTime = 60 * time.Second
 
+// reachTime bounds the wait for a cluster that somebody else runs.
+const reachTime = 15 * time.Second
+
 // openEtcd returns a client and what closes everything.
 func openEtcd(ctx context.Context, cfg Etcd) (*clientv3.Client, func(), error) {
 	if len(cfg.Endpoints) > 0 {
 		c, err := clientv3.New(clientv3.Config{Endpoints: cfg.Endpoints, DialTimeout: startTime, Logger: zap.NewNop()})
 		if err != nil {
 			return nil, nil, fmt.Errorf("etcd at %v: %w", cfg.Endpoints, err)
+		}
+		if err := answers(ctx, c); err != nil {
+			c.Close()
+			return nil, nil, fmt.Errorf("etcd at %v does not answer: %w: check --etcd-endpoints, and that the cluster has a majority", cfg.Endpoints, err)
 		}
 		return c, func() { c.Close() }, nil
 	}
@@ -58,6 +65,15 @@ func openEtcd(ctx context.Context, cfg Etcd) (*clientv3.Client, func(), error) {
 	}
 	c := v3client.New(e.Server)
 	return c, func() { c.Close(); e.Close() }, nil
+}
+
+// answers reads from the cluster: a wrong address is told at once, and not by a monitor
+// that never leads.
+func answers(ctx context.Context, c *clientv3.Client) error {
+	ctx, cancel := context.WithTimeout(ctx, reachTime)
+	defer cancel()
+	_, err := c.Get(ctx, keyRack)
+	return err
 }
 
 // embedded configures the server in this process. Its clients are in this

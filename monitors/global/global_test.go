@@ -220,6 +220,16 @@ func TestVRegions(t *testing.T) {
 	}
 }
 
+// Members outlast a leader that dies just before they are renewed, which they are four
+// times in a lease.
+func TestLeaderTTL(t *testing.T) {
+	for _, lease := range []time.Duration{2 * time.Second, 5 * time.Second, DefaultLease, time.Minute} {
+		if ttl := time.Duration(leaderTTL(lease)) * time.Second; ttl < time.Second || ttl > 5*time.Second || ttl+lease/4 >= lease {
+			t.Errorf("lease of %v: %v for the leader", lease, ttl)
+		}
+	}
+}
+
 // What a vNode may still need is kept for it: others are refused, and so is a drain,
 // until there is room or it has ended. What is needed is there then.
 func TestMemoryIsKept(t *testing.T) {

@@ -35,8 +35,12 @@ type Config struct {
 // DefaultLease of members.
 const DefaultLease = 10 * time.Second
 
-// leaderTTL is for how long an election holds without a sign of life, in seconds.
-const leaderTTL = 5
+// leaderTTL is for how long an election holds without a sign of life, in seconds: at
+// most 5, and a half of the members' lease, since nobody renews those until the next one
+// leads.
+func leaderTTL(lease time.Duration) int {
+	return min(5, max(1, int(lease/time.Second)/2))
+}
 
 type monitor struct {
 	cfg    Config
@@ -55,6 +59,9 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 	defer listener.Close()
 	client, closeEtcd, err := openEtcd(ctx, cfg.Etcd)
+	if ctx.Err() != nil && err != nil {
+		return nil // stopped before it began
+	}
 	if err != nil {
 		return fmt.Errorf("global monitor: %w", err)
 	}
@@ -87,7 +94,7 @@ func (m *monitor) campaigns(ctx context.Context) {
 
 // term waits to be elected, and leads until that ends.
 func (m *monitor) term(ctx context.Context) error {
-	session, err := concurrency.NewSession(m.client, concurrency.WithTTL(leaderTTL), concurrency.WithContext(ctx))
+	session, err := concurrency.NewSession(m.client, concurrency.WithTTL(leaderTTL(m.cfg.Lease)), concurrency.WithContext(ctx))
 	if err != nil {
 		return fmt.Errorf("election: %w", err)
 	}
