@@ -53,7 +53,7 @@ Example:
 				return serveNetworks(ctx, c.String("socket"), h, cfg.Log)
 			}
 			if dir := c.String("processor"); dir != "" {
-				n := rackNetworks{dir: dir, socket: c.String("socket"), mesh: c.String("mesh"), globals: globals(c), cfg: cfg}
+				n := rackNetworks{dir: dir, socket: c.String("socket"), mesh: c.String("mesh"), globals: globals(c), cfg: cfg, look: aloneLook}
 				serve = n.serve
 			}
 			if err := serve(ctx); err != nil {

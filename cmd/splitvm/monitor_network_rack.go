@@ -24,6 +24,7 @@ type rackNetworks struct {
 	dir, socket, mesh string
 	globals           []string
 	cfg               host.Config
+	look              time.Duration // how often to look whether anybody is there
 }
 
 // serve has networks until ctx is done, or nobody is there any more that they are for.
@@ -78,17 +79,20 @@ func (r *rackNetworks) member() (uint64, error) {
 	return strconv.ParseUint(strings.TrimSpace(string(raw)), 10, 64)
 }
 
-// aloneLook is how often to look whether anybody is there.
-const aloneLook = 10 * time.Second
+// Looks at whether anybody is there: how often, and how many of nobody end the process.
+const (
+	aloneLook  = 10 * time.Second
+	aloneLooks = 6
+)
 
-// untilAlone returns when neither the processor monitor nor a VMM of its is there, as
-// seen a few times: the monitor, which would end this process, was killed.
+// untilAlone returns when neither the processor monitor nor a VMM of its is there any
+// more: the monitor, which would have ended this process, was killed.
 func (r *rackNetworks) untilAlone(ctx context.Context, h *host.Networks) {
-	for times := 0; times < 6; times++ {
+	for times := 0; times < aloneLooks; times++ {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(aloneLook):
+		case <-time.After(r.look):
 		}
 		c, err := net.Dial("unix", filepath.Join(r.dir, "placer.sock"))
 		if err == nil {
