@@ -18,54 +18,99 @@ func (p *Pool) Place(r Request) (Decision, error) {
 	if r.Replicas < 1 {
 		return Decision{}, fmt.Errorf("place: %d replicas", r.Replicas)
 	}
-	chosen, passed, no := p.choose(r)
+	c := p.choose(r)
 	// One domain twice is better than no place, where there are no more domains.
-	shared := len(chosen) < r.Replicas
+	shared := len(c.chosen) < r.Replicas
 	if shared {
-		for _, m := range passed {
-			if len(chosen) < r.Replicas && m.fits(r.Need) && !r.excludes(m.ID) {
-				chosen = append(chosen, m)
+		for _, m := range c.passed {
+			if len(c.chosen) < r.Replicas && m.fits(r.Need) && !r.excludes(m.ID) {
+				c.chosen = append(c.chosen, m)
 			}
 		}
 	}
-	if len(chosen) == r.Replicas {
-		p.take(chosen, r.Need)
+	if len(c.chosen) == r.Replicas {
+		p.take(c.chosen, r.Need)
 	}
-	for _, m := range append(passed, chosen...) {
-		if m.at < 0 {
-			heap.Push(&p.order, m)
-		}
+	p.putBack(&c)
+	if len(c.chosen) < r.Replicas {
+		return Decision{}, p.noRoom(r, len(c.chosen), c.no)
 	}
-	if len(chosen) < r.Replicas {
-		return Decision{}, p.noRoom(r, len(chosen), no)
-	}
-	d := Decision{Why: p.why(chosen, no, shared)}
-	for _, m := range chosen {
-		p.reorder(m.domain)
+	d := Decision{Why: p.why(c.chosen, c.no, shared)}
+	for _, m := range c.chosen {
 		d.Members = append(d.Members, m.ID)
 	}
 	return d, nil
 }
 
-// choose takes members out of the order, best first, until enough of distinct
-// domains are chosen; passed are the others that it took out.
-func (p *Pool) choose(r Request) (chosen, passed []*member, no refused) {
-	for len(chosen) < r.Replicas && p.order.Len() > 0 {
+// choice is what choose found, and all that it took out of orders and ranks to that end.
+type choice struct {
+	chosen, passed []*member
+	aside          []*domain
+	no             refused
+}
+
+// choose takes members out, best first, until enough of distinct domains are chosen.
+func (p *Pool) choose(r Request) (c choice) {
+	if p.cfg.Policy.domains {
+		p.chooseDomains(r, &c)
+		return c
+	}
+	for len(c.chosen) < r.Replicas && p.order.Len() > 0 {
 		m := heap.Pop(&p.order).(*member)
-		switch {
-		case r.excludes(m.ID):
-			no.excluded++
-		case !m.fits(r.Need):
-			no.full++
-		case has(chosen, m.domain):
-			no.domain++
-		default:
-			chosen = append(chosen, m)
+		if has(c.chosen, m.domain) {
+			c.no.domain++
+			c.passed = append(c.passed, m)
 			continue
 		}
-		passed = append(passed, m)
+		c.consider(m, &r)
 	}
-	return chosen, passed, no
+	return c
+}
+
+// consider chooses a member, or passes it over.
+func (c *choice) consider(m *member, r *Request) bool {
+	switch {
+	case r.excludes(m.ID):
+		c.no.excluded++
+	case !m.fits(r.Need):
+		c.no.full++
+	default:
+		c.chosen = append(c.chosen, m)
+		return true
+	}
+	c.passed = append(c.passed, m)
+	return false
+}
+
+// chooseDomains takes domains out, best first, and of each the best member that will do.
+// If there are too few domains, all that is open is taken out.
+func (p *Pool) chooseDomains(r Request, c *choice) {
+	for len(c.chosen) < r.Replicas && p.ranks.Len() > 0 {
+		d := heap.Pop(&p.ranks).(*domain)
+		c.aside = append(c.aside, d)
+		for d.order.Len() > 0 && !c.consider(heap.Pop(&d.order).(*member), &r) {
+		}
+	}
+	if len(c.chosen) == r.Replicas {
+		return
+	}
+	for _, d := range c.aside {
+		for d.order.Len() > 0 {
+			c.passed = append(c.passed, heap.Pop(&d.order).(*member))
+		}
+	}
+}
+
+// putBack puts everything back in its place.
+func (p *Pool) putBack(c *choice) {
+	for _, m := range append(c.passed, c.chosen...) {
+		if m.at < 0 {
+			p.enter(m)
+		}
+	}
+	for _, d := range c.aside {
+		p.rank(d)
+	}
 }
 
 func has(list []*member, d *domain) bool {
@@ -90,9 +135,8 @@ func (m *member) fits(need Amount) bool {
 func (p *Pool) take(chosen []*member, need Amount) {
 	p.turn++
 	for _, m := range chosen {
-		m.promised, m.domain.promised = add(m.promised, need), add(m.domain.promised, need)
+		m.promise(need, add)
 		m.turn = p.turn
-		m.weigh()
 	}
 }
 
@@ -102,7 +146,7 @@ func (p *Pool) why(chosen []*member, no refused, shared bool) string {
 	b.Grow(128)
 	b.WriteString(p.cfg.Policy.Name)
 	b.WriteString(" of ")
-	b.WriteString(strconv.Itoa(p.order.Len()))
+	b.WriteString(strconv.Itoa(p.open))
 	if no.full > 0 {
 		fmt.Fprintf(&b, ", %d before it full", no.full)
 	}
@@ -134,7 +178,7 @@ func (m *member) label() string {
 }
 
 func (p *Pool) noRoom(r Request, found int, no refused) error {
-	closed := len(p.members) - p.order.Len()
+	closed := len(p.members) - p.open
 	return fmt.Errorf("%w: %d of %d places found among %d members: %d are too full, %d are draining, %d were excluded",
 		ErrNoRoom, found, r.Replicas, len(p.members), no.full, closed, no.excluded)
 }

@@ -81,11 +81,18 @@ func roundRobin(a, b *member) bool {
 	return a.ID < b.ID
 }
 
-func spread(a, b *member) bool {
-	if a.domain != b.domain {
-		if x, y := load(a.domain.promised, a.domain.limit), load(b.domain.promised, b.domain.limit); x != y {
-			return x < y
-		}
+// spread prefers the members of a domain as leastLoad does; see domain.before.
+func spread(a, b *member) bool { return leastLoad(a, b) }
+
+// before prefers the domain with the smaller load, unless all that is open in it is full.
+// Both have open members.
+func (d *domain) before(e *domain) bool {
+	a, b := d.order.list[0], e.order.list[0]
+	if x, y := a.load < 1, b.load < 1; x != y {
+		return x
+	}
+	if d.load != e.load {
+		return d.load < e.load
 	}
 	return leastLoad(a, b)
 }
@@ -121,4 +128,34 @@ func (o *order) Pop() any {
 	o.list = o.list[:len(o.list)-1]
 	m.at = -1
 	return m
+}
+
+// ranks is a heap of domains by preference.
+type ranks []*domain
+
+// Len implements heap.Interface.
+func (r ranks) Len() int { return len(r) }
+
+// Less implements heap.Interface.
+func (r ranks) Less(i, j int) bool { return r[i].before(r[j]) }
+
+// Swap implements heap.Interface.
+func (r ranks) Swap(i, j int) {
+	r[i], r[j] = r[j], r[i]
+	r[i].at, r[j].at = i, j
+}
+
+// Push implements heap.Interface.
+func (r *ranks) Push(x any) {
+	d := x.(*domain)
+	d.at = len(*r)
+	*r = append(*r, d)
+}
+
+// Pop implements heap.Interface.
+func (r *ranks) Pop() any {
+	d := (*r)[len(*r)-1]
+	*r = (*r)[:len(*r)-1]
+	d.at = -1
+	return d
 }

@@ -17,7 +17,9 @@ type Pool struct {
 	cfg     Config
 	members map[ID]*member
 	domains map[string]*domain
-	order   order
+	order   order  // the open members, unless the policy looks at domains: then those have them
+	ranks   ranks  // the domains that have open members, if it does
+	open    int    // open members
 	turn    uint64 // decisions so far
 }
 
@@ -29,13 +31,16 @@ type member struct {
 	free     uint64  // of the first resource
 	turn     uint64  // when it was chosen last
 	domain   *domain
-	at       int // in the order; -1: not in it
+	at       int // in its order; -1: not in it
 }
 
-// domain adds up its open members.
+// domain adds up its members.
 type domain struct {
 	members         []*member
 	limit, promised Amount
+	load            float64 // of limit that is promised
+	order           order   // the open members, if the policy looks at domains
+	at              int     // in the ranks; -1: not in them
 }
 
 // NewPool returns an empty pool.
@@ -63,9 +68,10 @@ func (p *Pool) Set(m Member) {
 	p.members[m.ID] = x
 	p.join(x)
 	if !m.Closed {
-		heap.Push(&p.order, x)
+		p.open++
+		p.enter(x)
 	}
-	p.reorder(x.domain)
+	p.rank(x.domain)
 }
 
 // Remove forgets a member and what was promised there.
@@ -82,17 +88,19 @@ func (p *Pool) join(m *member) {
 	}
 	d := p.domains[name]
 	if d == nil {
-		d = &domain{}
+		d = &domain{at: -1, order: order{less: open(leastLoad)}}
 		p.domains[name] = d
 	}
 	m.domain = d
 	d.members = append(d.members, m)
 	d.limit, d.promised = add(d.limit, m.limit), add(d.promised, m.promised)
+	d.load = load(d.promised, d.limit)
 }
 
 func (p *Pool) drop(m *member) {
-	if m.at >= 0 {
-		heap.Remove(&p.order, m.at)
+	if !m.Closed {
+		p.open--
+		heap.Remove(p.orderOf(m), m.at)
 	}
 	delete(p.members, m.ID)
 	d := m.domain
@@ -103,7 +111,8 @@ func (p *Pool) drop(m *member) {
 		}
 	}
 	d.limit, d.promised = sub(d.limit, m.limit), sub(d.promised, m.promised)
-	p.reorder(d)
+	d.load = load(d.promised, d.limit)
+	p.rank(d)
 	if len(d.members) == 0 {
 		for name, x := range p.domains {
 			if x == d {
@@ -118,7 +127,7 @@ func (p *Pool) drop(m *member) {
 func (p *Pool) Promise(id ID, a Amount) bool {
 	m := p.members[id]
 	if m != nil {
-		m.promised, m.domain.promised = add(m.promised, a), add(m.domain.promised, a)
+		m.promise(a, add)
 		p.moved(m)
 	}
 	return m != nil
@@ -127,7 +136,7 @@ func (p *Pool) Promise(id ID, a Amount) bool {
 // Release takes a promise back; a member that is gone took it along.
 func (p *Pool) Release(id ID, a Amount) {
 	if m := p.members[id]; m != nil {
-		m.promised, m.domain.promised = sub(m.promised, a), sub(m.domain.promised, a)
+		m.promise(a, sub)
 		p.moved(m)
 	}
 }
@@ -150,26 +159,41 @@ func (p *Pool) Free() (free Amount) {
 	return free
 }
 
-// moved puts a member whose promises changed into its place.
-func (p *Pool) moved(m *member) {
+// promise changes what is promised at a member, and so in its domain.
+func (m *member) promise(a Amount, by func(a, b Amount) Amount) {
+	d := m.domain
+	m.promised, d.promised = by(m.promised, a), by(d.promised, a)
+	d.load = load(d.promised, d.limit)
 	m.weigh()
-	if p.cfg.Policy.domains {
-		p.reorder(m.domain)
-	} else if m.at >= 0 {
-		heap.Fix(&p.order, m.at)
-	}
 }
 
-// reorder puts all members of a domain into their places, where the policy
-// looks at domains.
-func (p *Pool) reorder(d *domain) {
-	if !p.cfg.Policy.domains {
-		return
+// moved puts a member whose promises changed into its place, and its domain.
+func (p *Pool) moved(m *member) {
+	if m.at >= 0 {
+		heap.Fix(p.orderOf(m), m.at)
 	}
-	for _, m := range d.members {
-		if m.at >= 0 {
-			heap.Fix(&p.order, m.at)
-		}
+	p.rank(m.domain)
+}
+
+// enter puts an open member into its order.
+func (p *Pool) enter(m *member) { heap.Push(p.orderOf(m), m) }
+
+func (p *Pool) orderOf(m *member) *order {
+	if p.cfg.Policy.domains {
+		return &m.domain.order
+	}
+	return &p.order
+}
+
+// rank puts a domain that changed into its place, where the policy looks at domains.
+func (p *Pool) rank(d *domain) {
+	switch some := d.order.Len() > 0; {
+	case some && d.at < 0:
+		heap.Push(&p.ranks, d)
+	case some:
+		heap.Fix(&p.ranks, d.at)
+	case d.at >= 0:
+		heap.Remove(&p.ranks, d.at)
 	}
 }
 

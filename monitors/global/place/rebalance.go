@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"container/heap"
 	"fmt"
+	"maps"
 	"math"
 	"math/bits"
 	"slices"
@@ -85,8 +86,8 @@ type balancing struct {
 func newBalancing(p *Pool, items []Item, within float64) *balancing {
 	b := &balancing{pool: p}
 	shelves := map[ID]*shelf{}
-	for _, m := range p.order.list {
-		if m.limit[0] > 0 {
+	for _, id := range slices.Sorted(maps.Keys(p.members)) {
+		if m := p.members[id]; !m.Closed && m.limit[0] > 0 {
 			s := &shelf{member: m, has: m.promised[0], room: m.limit[0] - min(m.limit[0], m.promised[0])}
 			shelves[m.ID] = s
 			b.all = append(b.all, s)
