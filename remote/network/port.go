@@ -13,8 +13,9 @@ import (
 )
 
 // queueBytes is what waits for a guest that does not take its frames, at the
-// most; further ones are dropped, as a full cable's are.
-const queueBytes = 1 << 20
+// most; further ones are dropped, as a full cable's are. It is more than a
+// connection of package netstack has under way, so that one alone loses nothing.
+const queueBytes = 4 << 20
 
 // PortConfig says whose port it is.
 type PortConfig struct {

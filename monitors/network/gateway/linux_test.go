@@ -113,7 +113,7 @@ func openTap() (*os.File, error) {
 
 // TestLinuxTCP has Linux's TCP send to a server of the host's, and receive from one.
 func TestLinuxTCP(t *testing.T) {
-	want := noise(32<<20, 9)
+	want := noise(8<<20, 9)
 	l, port := hostListener(t)
 	defer l.Close()
 	sums := make(chan [16]byte, 1)

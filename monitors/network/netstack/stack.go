@@ -36,7 +36,8 @@ func New(l *Link, addr netip.Addr, bits int) (*stack.Stack, error) {
 // tuneTCP gives connections the room that 64 KiB segments and a busy host need.
 func tuneTCP(s *stack.Stack) error {
 	sack, moderate := tcpip.TCPSACKEnabled(true), tcpip.TCPModerateReceiveBufferOption(true)
-	send := tcpip.TCPSendBufferSizeRangeOption{Min: 4 << 10, Default: 1 << 20, Max: 4 << 20}
+	// What one connection may have under way is less than a port's queue holds.
+	send := tcpip.TCPSendBufferSizeRangeOption{Min: 4 << 10, Default: 1 << 20, Max: 2 << 20}
 	receive := tcpip.TCPReceiveBufferSizeRangeOption{Min: 4 << 10, Default: 1 << 20, Max: 4 << 20}
 	// RACK recovers from the loss of a burst, as a full queue of a port's brings about, by
 	// two segments each 200 ms, which is for minutes; without it, SACK does in milliseconds.
