@@ -41,6 +41,9 @@ func inspectTable(r *api.InspectVNodeResponse) table {
 	add("vnode", fmt.Sprintf("%d, %s", v.Id, v.Spec.Name), "")
 	add("state", stateText(v), v.Reason)
 	add("address", v.Vip, "network "+v.Spec.Network)
+	for _, p := range v.Spec.Publish {
+		add("published", p, "at the processor's host")
+	}
 	if v.Processor != 0 {
 		add("processor", fmt.Sprint(v.Processor), v.ProcessorWhy)
 	}

@@ -16,11 +16,12 @@ import (
 	"splitvm/monitors/network/guesttest"
 	"splitvm/remote/network"
 	"splitvm/remote/network/attach"
+	"splitvm/vmm/usernet"
 )
 
-// stack starts a vNode that has no network device, and puts a network stack of this
-// process in its place on its network: with its name and address, at its host.
-func (r *rack) stack(name, on string, publish ...attach.Publish) (*guesttest.Guest, *attach.Plug) {
+// cable starts a vNode that has no network device, and returns what would be that one's
+// end of a cable to its network, with its name and address, at its host.
+func (r *rack) cable(name, on string, publish ...attach.Publish) (*os.File, *attach.Plug) {
 	t := r.t
 	t.Helper()
 	r.must("create", "--name", name, "--network", on, "--bare", "verify,accesses=1000000000000", "--mem", "16M", "--vregion", "8M", "--excache", "2M")
@@ -32,23 +33,37 @@ func (r *rack) stack(name, on string, publish ...attach.Publish) (*guesttest.Gue
 			dir = "p" + strings.TrimPrefix(m.Name, "processor-")
 		}
 	}
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	own, port, err := usernet.Pair()
 	if err != nil {
 		t.Fatal(err)
 	}
+	fd, err := unix.FcntlInt(uintptr(own.Queues()[0]), unix.F_DUPFD_CLOEXEC, 0)
+	own.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := os.NewFile(uintptr(fd), "cable") // of a descriptor that does not block
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	req := attach.Request{Network: on, Name: name, Addr: netip.MustParseAddr(v.VIP), Publish: publish}
-	plug, err := attach.Dial(ctx, filepath.Join(r.dir, "rack", dir, "network.sock"), req, os.NewFile(uintptr(fds[1]), "port"))
+	plug, err := attach.Dial(ctx, filepath.Join(r.dir, "rack", dir, "network.sock"), req, port)
 	if err != nil {
-		unix.Close(fds[0])
+		file.Close()
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { plug.Close() })
+	t.Cleanup(func() { plug.Close(); file.Close() })
 	if err := plug.Accept(network.Checksum | network.TSO4); err != nil {
 		t.Fatal(err)
 	}
-	return guesttest.New(t, os.NewFile(uintptr(fds[0]), "guest"), plug.Addr, plug.Gateway), plug
+	return file, plug
+}
+
+// stack puts a network stack of this process on a network, in the place of a vNode's
+// guest.
+func (r *rack) stack(name, on string, publish ...attach.Publish) (*guesttest.Guest, *attach.Plug) {
+	r.t.Helper()
+	file, plug := r.cable(name, on, publish...)
+	return guesttest.New(r.t, file, plug.Addr, plug.Gateway), plug
 }
 
 // serveEcho sends back what comes.

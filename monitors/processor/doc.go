@@ -19,6 +19,7 @@
 //	placer.sock         where VMMs ask for their vRegions' owners
 //	network.sock        where VMMs join their networks
 //	network.log         what the networks' process says
+//	mesh                where it takes frames from other hosts, so that a restart keeps that
 //	run/                the VMMs' control sockets
 //	vnodes/ID/vnode     what was launched; gone when its end is reported
 //	vnodes/ID/status    written by the VMM at its end

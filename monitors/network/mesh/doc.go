@@ -9,7 +9,7 @@
 // a full or broken cable's are. So two hosts have two connections, and neither has to agree with
 // the other on which of them is to be used.
 //
-// A frame travels with the vID of its sender (wire.go), by which the receiver knows the
+// A frame travels with the vID of its sender (package wire), by which the receiver knows the
 // network. It takes a frame only from the host on which that vNode is according to its own
 // table, only with that vNode's addresses, and gives it to ports of that vNode's network alone:
 // never to a gateway, which is for the vNodes of its own host, and never on to a third host.

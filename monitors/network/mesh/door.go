@@ -7,13 +7,12 @@ import (
 	"io"
 	"net"
 	"time"
+
+	"splitvm/monitors/network/mesh/wire"
 )
 
 // helloTime is what a host has to say who it is.
 const helloTime = 10 * time.Second
-
-// receiveBytes is what one system call receives, at the most.
-const receiveBytes = 512 << 10
 
 // acceptPause is before the next try after an error of accept(2), such as no more descriptors.
 const acceptPause = 100 * time.Millisecond
@@ -44,49 +43,16 @@ func (m *Mesh) accept(l net.Listener) {
 // receive takes one host's frames until it ends; nil if it did so between two.
 func (m *Mesh) receive(c net.Conn) error {
 	c.SetReadDeadline(time.Now().Add(helloTime))
-	var b [helloSize]byte
+	var b [wire.HelloSize]byte
 	if _, err := io.ReadFull(c, b[:]); err != nil {
 		return fmt.Errorf("no hello: %w", err)
 	}
-	h, err := decodeHello(b[:])
+	h, err := wire.DecodeHello(b[:])
 	if err != nil {
 		return err
 	}
 	c.SetReadDeadline(time.Time{})
-	return scan(c, func(from uint64, frame []byte) error { return m.deliver(h, from, frame) })
-}
-
-// scan reads frames and gives each to take, until that fails or the stream ends.
-func scan(r io.Reader, take func(from uint64, frame []byte) error) error {
-	buf := make([]byte, receiveBytes)
-	n := 0
-	for {
-		k, err := r.Read(buf[n:])
-		n += k
-		at := 0
-		for at < n {
-			from, frame, size, err := decodeFrame(buf[at:n])
-			if err != nil {
-				return err
-			}
-			if size == 0 {
-				break
-			}
-			if err := take(from, frame); err != nil {
-				return err
-			}
-			at += size
-		}
-		n = copy(buf, buf[at:n])
-		switch {
-		case err == io.EOF && n > 0:
-			return io.ErrUnexpectedEOF
-		case err == io.EOF:
-			return nil
-		case err != nil:
-			return err
-		}
-	}
+	return wire.Scan(c, func(from uint64, frame []byte) error { return m.deliver(h, from, frame) })
 }
 
 // errStranger is of a host of another rack, whose address somebody has now.
@@ -94,9 +60,9 @@ var errStranger = errors.New("it is of another rack")
 
 // deliver gives a frame to the ports that it is for. Only a connection that is wrong
 // altogether is an error: tables change at their own time on each host.
-func (m *Mesh) deliver(h hello, from uint64, frame []byte) error {
+func (m *Mesh) deliver(h wire.Hello, from uint64, frame []byte) error {
 	d := m.directory.Load()
-	if h.rack != d.rack {
+	if h.Rack != d.rack {
 		if d.rack == 0 {
 			m.refused.Add(1)
 			return nil // we know nothing yet
@@ -104,7 +70,7 @@ func (m *Mesh) deliver(h hello, from uint64, frame []byte) error {
 		return errStranger
 	}
 	p := d.byVNode[from]
-	if p == nil || p.Host != h.host || p.Host == d.self {
+	if p == nil || p.Host != h.Host || p.Host == d.self {
 		m.refused.Add(1)
 		return nil
 	}

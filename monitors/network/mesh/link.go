@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"splitvm/monitors/network/mesh/wire"
 )
 
 const (
@@ -29,7 +31,7 @@ const (
 // link is the connection by which frames go to another host.
 type link struct {
 	to    string
-	hello hello
+	hello wire.Hello
 	log   *slog.Logger
 
 	ctx    context.Context // ends with close
@@ -44,7 +46,7 @@ type link struct {
 	more    chan struct{} // has room for one: waiting is not empty any more
 }
 
-func newLink(to string, h hello, log *slog.Logger) *link {
+func newLink(to string, h wire.Hello, log *slog.Logger) *link {
 	l := &link{to: to, hello: h, log: log, more: make(chan struct{}, 1)}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	l.ended.Go(l.run)
@@ -65,7 +67,7 @@ func (l *link) send(from uint64, frame []byte) {
 		l.dropped.Add(1)
 		return
 	}
-	l.waiting = encodeFrame(l.waiting, from, frame)
+	l.waiting = wire.AppendFrame(l.waiting, from, frame)
 	if l.frames++; l.frames == 1 {
 		select {
 		case l.more <- struct{}{}:
@@ -128,7 +130,7 @@ func (l *link) serve() (connected bool, err error) {
 	})
 	stop := context.AfterFunc(lost, func() { conn.Close() })
 	defer stop()
-	if _, err := conn.Write(l.hello.encode()); err != nil {
+	if _, err := conn.Write(l.hello.Encode()); err != nil {
 		return false, err
 	}
 	l.connects.Add(1)

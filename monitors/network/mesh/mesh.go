@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"splitvm/monitors/network/mesh/wire"
 	"splitvm/remote/network"
 )
 
@@ -117,7 +118,7 @@ func (m *Mesh) rename(t Table) {
 func (m *Mesh) connect(t Table) {
 	old := *m.links.Load()
 	links := map[uint64]*link{}
-	h := hello{t.Rack, t.Self}
+	h := wire.Hello{Rack: t.Rack, Host: t.Self}
 	for host, to := range t.Hosts {
 		switch l := old[host]; {
 		case host == t.Self || to == "":

@@ -9,11 +9,12 @@ import (
 	"time"
 
 	"splitvm/monitors/network/guesttest"
+	"splitvm/monitors/network/mesh/wire"
 	"splitvm/remote/network"
 )
 
 // stranger connects with a host and says who it is.
-func stranger(t *testing.T, s *site, h hello) net.Conn {
+func stranger(t *testing.T, s *site, h wire.Hello) net.Conn {
 	t.Helper()
 	c, err := net.Dial("tcp", s.mesh.Addr().String())
 	if err != nil {
@@ -21,7 +22,7 @@ func stranger(t *testing.T, s *site, h hello) net.Conn {
 	}
 	t.Cleanup(func() { c.Close() })
 	c.SetDeadline(time.Now().Add(patience))
-	if _, err := c.Write(h.encode()); err != nil {
+	if _, err := c.Write(h.Encode()); err != nil {
 		t.Fatal(err)
 	}
 	return c
@@ -62,19 +63,19 @@ func TestStrangersAreRefused(t *testing.T) {
 	third, _ := w.join(w.sites[2], "third", "front")
 	vnode := func(g *guesttest.Guest) uint64 { return uint64(g.Addr.As4()[3]) }
 	at, other := front.ListenUDP(9), back.ListenUDP(9)
-	c := stranger(t, w.sites[0], hello{rackTag, w.sites[1].id})
+	c := stranger(t, w.sites[0], wire.Hello{Rack: rackTag, Host: w.sites[1].id})
 	refused := uint64(0)
 	for what, m := range map[string][]byte{
-		"a vNode of another host":      encodeFrame(nil, vnode(third), datagram(third.Addr, front.Addr, "bad")),
-		"a vNode of the receiver's":    encodeFrame(nil, vnode(back), datagram(back.Addr, front.Addr, "bad")),
-		"a vNode that is none":         encodeFrame(nil, 99, datagram(friend.Addr, front.Addr, "bad")),
-		"another's addresses":          encodeFrame(nil, vnode(friend), datagram(third.Addr, front.Addr, "bad")),
-		"the gateway's addresses":      encodeFrame(nil, vnode(friend), datagram(front.Gateway, front.Addr, "bad")),
-		"no frame":                     encodeFrame(nil, vnode(friend), make([]byte, minFrame)),
-		"a header that promises more":  encodeFrame(nil, vnode(friend), append([]byte{1, 1, 0, 0, 255, 255}, datagram(friend.Addr, front.Addr, "bad")[6:]...)),
-		"an IP header cut off":         encodeFrame(nil, vnode(friend), datagram(friend.Addr, front.Addr, "")[:network.HeaderSize+14+19]),
-		"another's ARP":                encodeFrame(nil, vnode(friend), arpOf(friend.Addr, third.Addr)),
-		"another's MAC, own addresses": encodeFrame(nil, vnode(friend), withMAC(datagram(friend.Addr, front.Addr, "bad"), network.MACOf(third.Addr))),
+		"a vNode of another host":      wire.AppendFrame(nil, vnode(third), datagram(third.Addr, front.Addr, "bad")),
+		"a vNode of the receiver's":    wire.AppendFrame(nil, vnode(back), datagram(back.Addr, front.Addr, "bad")),
+		"a vNode that is none":         wire.AppendFrame(nil, 99, datagram(friend.Addr, front.Addr, "bad")),
+		"another's addresses":          wire.AppendFrame(nil, vnode(friend), datagram(third.Addr, front.Addr, "bad")),
+		"the gateway's addresses":      wire.AppendFrame(nil, vnode(friend), datagram(front.Gateway, front.Addr, "bad")),
+		"no frame":                     wire.AppendFrame(nil, vnode(friend), make([]byte, wire.MinFrame)),
+		"a header that promises more":  wire.AppendFrame(nil, vnode(friend), append([]byte{1, 1, 0, 0, 255, 255}, datagram(friend.Addr, front.Addr, "bad")[6:]...)),
+		"an IP header cut off":         wire.AppendFrame(nil, vnode(friend), datagram(friend.Addr, front.Addr, "")[:network.HeaderSize+14+19]),
+		"another's ARP":                wire.AppendFrame(nil, vnode(friend), arpOf(friend.Addr, third.Addr)),
+		"another's MAC, own addresses": wire.AppendFrame(nil, vnode(friend), withMAC(datagram(friend.Addr, front.Addr, "bad"), network.MACOf(third.Addr))),
 	} {
 		if _, err := c.Write(m); err != nil {
 			t.Fatalf("%s: %v", what, err)
@@ -82,9 +83,9 @@ func TestStrangersAreRefused(t *testing.T) {
 		refused++
 		w.eventually(what+" is refused", func() bool { return w.sites[0].mesh.Stats().Refused == refused })
 	}
-	c.Write(encodeFrame(nil, vnode(friend), datagram(friend.Addr, back.Addr, "to another network")))
-	c.Write(encodeFrame(nil, vnode(friend), datagram(friend.Addr, front.Gateway, "to the gateway")))
-	c.Write(encodeFrame(nil, vnode(friend), datagram(friend.Addr, front.Addr, "good")))
+	c.Write(wire.AppendFrame(nil, vnode(friend), datagram(friend.Addr, back.Addr, "to another network")))
+	c.Write(wire.AppendFrame(nil, vnode(friend), datagram(friend.Addr, front.Gateway, "to the gateway")))
+	c.Write(wire.AppendFrame(nil, vnode(friend), datagram(friend.Addr, front.Addr, "good")))
 	buf := make([]byte, 100)
 	if n, err := at.Read(buf); err != nil || string(buf[:n]) != "good" {
 		t.Errorf("the first that came: %q, %v", buf[:n], err)
@@ -119,16 +120,16 @@ func TestStrangersAreCutOff(t *testing.T) {
 	w := newWorld(t, 2)
 	front, _ := w.join(w.sites[0], "front", "front")
 	friend, _ := w.join(w.sites[1], "friend", "front")
-	good := encodeFrame(nil, uint64(friend.Addr.As4()[3]), datagram(friend.Addr, front.Addr, "good"))
+	good := wire.AppendFrame(nil, uint64(friend.Addr.As4()[3]), datagram(friend.Addr, front.Addr, "good"))
 	for what, say := range map[string]func() net.Conn{
-		"another rack": func() net.Conn { return stranger(t, w.sites[0], hello{rackTag + 1, 2}) },
+		"another rack": func() net.Conn { return stranger(t, w.sites[0], wire.Hello{Rack: rackTag + 1, Host: 2}) },
 		"a long frame": func() net.Conn {
-			c := stranger(t, w.sites[0], hello{rackTag, 2})
-			c.Write(header(nil, magicFrame, 1<<20, 2))
+			c := stranger(t, w.sites[0], wire.Hello{Rack: rackTag, Host: 2})
+			c.Write(wire.AppendFrame(nil, 2, make([]byte, 1<<20)))
 			return c
 		},
 		"another protocol": func() net.Conn {
-			c := stranger(t, w.sites[0], hello{rackTag, 2})
+			c := stranger(t, w.sites[0], wire.Hello{Rack: rackTag, Host: 2})
 			c.Write([]byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n"))
 			return c
 		},
