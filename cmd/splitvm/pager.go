@@ -21,7 +21,7 @@ func pagerCommand() *cli.Command {
 	return &cli.Command{
 		Name: "pager", Hidden: true,
 		Usage: "serve a guest's memory to the VMM that started this process",
-		Flags: []cli.Flag{&cli.BoolFlag{Name: "checksums"}},
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "checksums"}, &cli.Uint64Flag{Name: "vnode", Usage: "vID"}},
 		Action: func(ctx context.Context, c *cli.Command) error {
 			file := os.NewFile(pagerSocket, "vmm")
 			if file == nil {
@@ -37,7 +37,7 @@ func pagerCommand() *cli.Command {
 				return fmt.Errorf("pager: descriptor %d is no unix socket", pagerSocket)
 			}
 			// Signals of a terminal are the VMM's business: the pager ends when that hangs up.
-			slog.SetLogLoggerLevel(slog.LevelWarn) // what it says is among the guest's own output
+			slog.SetDefault(vnodeLog(slog.LevelWarn, c.Uint64("vnode"))) // what it says is among the guest's own output
 			err = handoff.Serve(context.WithoutCancel(ctx), unix, handoff.Remote{Checksums: c.Bool("checksums")})
 			if failure := (*handoff.Failure)(nil); errors.As(err, &failure) {
 				return &exitError{code: exitRefused} // the VMM has been told, and tells the user

@@ -16,7 +16,7 @@ import (
 // runBare runs a bare program instead of a kernel: see package guest/bare. Its
 // exit status is the guest's own; 128 and the signal's number if it was stopped.
 func runBare(ctx context.Context, o options) (status int, err error) {
-	n := &vnode{o: o, log: runLog(o.verbose)}
+	n := &vnode{o: o, log: o.runLog()}
 	defer func() { err = errors.Join(err, n.close()) }()
 	program, err := parseBare(o.rack.bare)
 	if err != nil {

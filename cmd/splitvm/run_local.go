@@ -45,7 +45,7 @@ type vnode struct {
 // run starts the guest that o describes, waits for its end and returns the
 // exit status. An error means that there was no guest, or that it died.
 func run(ctx context.Context, o options) (status int, err error) {
-	n := &vnode{o: o, log: runLog(o.verbose)}
+	n := &vnode{o: o, log: o.runLog()}
 	defer func() { err = errors.Join(err, n.close()) }()
 	if err := n.build(ctx); err != nil {
 		return 0, err
@@ -64,12 +64,22 @@ func run(ctx context.Context, o options) (status int, err error) {
 	return n.io.status(outcome)
 }
 
-func runLog(verbose bool) *slog.Logger {
+// runLog is among the guest's own output.
+func (o *options) runLog() *slog.Logger {
 	level := slog.LevelWarn
-	if verbose {
+	if o.verbose {
 		level = slog.LevelDebug
 	}
-	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	return vnodeLog(level, o.remote.rack.vnode)
+}
+
+// vnodeLog says of which vNode it is, if that is one of a rack.
+func vnodeLog(level slog.Level, vnode uint64) *slog.Logger {
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	if vnode != 0 {
+		log = log.With("vID", vnode)
+	}
+	return log
 }
 
 // build does each step in its order; what was done is undone by close.

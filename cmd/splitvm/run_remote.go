@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"strconv"
 	"time"
 
 	"splitvm/ept"
@@ -95,6 +96,9 @@ func newFarMemory(ctx context.Context, name string, o remoteOptions, m *memory.M
 		c.Stderr = os.Stderr
 		if o.checksums {
 			c.Args = append(c.Args, "--checksums")
+		}
+		if o.rack.vnode != 0 {
+			c.Args = append(c.Args, "--vnode", strconv.FormatUint(o.rack.vnode, 10))
 		}
 		return c
 	})

@@ -3,6 +3,8 @@ package rack
 import (
 	"fmt"
 	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -50,6 +52,8 @@ func TestRebalance(t *testing.T) {
 	if !r.happened("vregion.moved", "v", "to new") || !r.happened("rack.rebalance", "", "2 vRegions") {
 		t.Error("no event says so")
 	}
+	r.logged("global-1", `msg=vregion.moved subject=v vID=\d+ .*vRegion=vr-[0-9a-f]+`)
+	r.logged("processor-1", `msg="vNode started" vID=\d+`)
 	r.must(append(small("w", 1<<40), "--detach")...)
 	r.eventually("w has its memory", func() bool { return len(list[[]vregion](r, "vregion", "ls", "w")) == 4 })
 	if n := r.owners()[id]; n < 4 {
@@ -85,6 +89,16 @@ func TestRebalanceInterrupted(t *testing.T) {
 	}
 	v.verified(6)
 	r.empty()
+}
+
+// logged waits until a monitor's log has a line that matches.
+func (r *rack) logged(name, pattern string) {
+	r.t.Helper()
+	want := regexp.MustCompile(pattern)
+	r.eventually(name+"'s log has "+pattern, func() bool {
+		text, err := os.ReadFile(filepath.Join(r.dir, "rack/logs", name+".log"))
+		return err == nil && want.Match(text)
+	})
 }
 
 // moving is how many vRegions are on their way.

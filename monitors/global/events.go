@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"splitvm/remote"
 	"splitvm/remote/api"
 )
 
@@ -34,14 +35,29 @@ func (e *events) publish() {
 
 // about is what an event is about.
 type about struct {
-	vnode, member uint64
-	subject       string
+	vnode, member, vregion uint64
+	subject                string
+}
+
+// attributes are those of a log's line: what the thing is about, in the words of all logs.
+func (a about) attributes() []any {
+	list := []any{"subject", a.subject}
+	if a.vnode != 0 {
+		list = append(list, "vID", a.vnode)
+	}
+	if a.member != 0 {
+		list = append(list, "member", a.member)
+	}
+	if a.vregion != 0 {
+		list = append(list, "vRegion", remote.VRegionID(a.vregion).String())
+	}
+	return list
 }
 
 // happened adds an event to a change, and logs it.
 func (l *leader) happened(c *change, kind string, of about, format string, args ...any) {
 	e := &api.Event{Seq: l.next(c, "event"), UnixMs: time.Now().UnixMilli(), Kind: kind,
-		Vnode: of.vnode, Member: of.member, Subject: of.subject, Text: fmt.Sprintf(format, args...)}
+		Vnode: of.vnode, Member: of.member, Vregion: of.vregion, Subject: of.subject, Text: fmt.Sprintf(format, args...)}
 	c.put(idKey(keyEvent, e.Seq), e)
 	l.events.last = append(l.events.last, e)
 	if extra := len(l.events.last) - keptEvents; extra > 0 {
@@ -51,7 +67,7 @@ func (l *leader) happened(c *change, kind string, of about, format string, args 
 		l.events.last = append([]*api.Event(nil), l.events.last[extra:]...)
 	}
 	l.events.pending = true
-	l.log.Info(kind, "subject", of.subject, "vID", of.vnode, "member", of.member, "text", e.Text)
+	l.log.Info(kind, append(of.attributes(), "text", e.Text)...)
 }
 
 // after returns the events after seq, and what is closed when there are more.

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"splitvm/monitors/global/place"
+	"splitvm/remote"
 	"splitvm/remote/api"
 )
 
@@ -70,7 +71,7 @@ func (l *leader) placeVRegion(c *change, v *api.VNode, index uint32, in *api.Pla
 	l.vregions[v.Id] = append(l.vregions[v.Id], r)
 	l.known[r.Id] = r
 	c.put(idKey(keyRegion, r.Id), r)
-	l.log.Debug("vregion.placed", "vID", v.Id, "vRegion", r.Id, "index", index, "owners", r.Owners, "why", r.Why)
+	l.log.Debug("vregion.placed", "vID", v.Id, "vRegion", remote.VRegionID(r.Id).String(), "index", index, "owners", r.Owners, "why", r.Why)
 	return r, nil
 }
 

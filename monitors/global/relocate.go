@@ -170,7 +170,7 @@ func (l *leader) heard(id uint64, ask *api.MoveVRegionRequest, answer *api.MoveV
 		return false
 	}
 	if err != nil {
-		l.log.Warn("note a move", "vRegion", id, "err", err)
+		l.log.Warn("note a move", "vID", r.Vnode, "vRegion", remote.VRegionID(id).String(), "err", err)
 	}
 	delete(l.moves.active, id)
 	return true
@@ -223,10 +223,12 @@ func (l *leader) notMoved(r *api.VRegion, to, reason string) error {
 }
 
 func (l *leader) aboutVRegion(r *api.VRegion) about {
+	a := about{vnode: r.Vnode}
 	if v := l.vnodes[r.Vnode]; v != nil {
-		return aboutVNode(v)
+		a = aboutVNode(v)
 	}
-	return about{vnode: r.Vnode}
+	a.vregion = r.Id
+	return a
 }
 
 // memberName is for people. The caller holds mu.

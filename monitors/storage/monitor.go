@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/reflection"
 
 	"splitvm/remote/transport"
 	"splitvm/remote/volumes"
@@ -58,6 +59,7 @@ func serve(ctx context.Context, cfg Config, store *Store) error {
 	}
 	data, control := newDataServer(store, cfg.Log), grpc.NewServer(grpc.WaitForHandlers(true))
 	volumes.Register(control, store)
+	reflection.Register(control)
 	scrapes, err := listenMetrics(cfg.Metrics)
 	if err != nil {
 		closeAll(listeners)

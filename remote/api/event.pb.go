@@ -23,6 +23,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Event is something that happened. What was before the last thousands is forgotten.
 type Event struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Seq           uint64                 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"` // grows
@@ -32,6 +33,7 @@ type Event struct {
 	Member        uint64                 `protobuf:"varint,5,opt,name=member,proto3" json:"member,omitempty"`  // 0: none
 	Subject       string                 `protobuf:"bytes,6,opt,name=subject,proto3" json:"subject,omitempty"` // name of what it is about
 	Text          string                 `protobuf:"bytes,7,opt,name=text,proto3" json:"text,omitempty"`
+	Vregion       uint64                 `protobuf:"varint,8,opt,name=vregion,proto3" json:"vregion,omitempty"` // 0: none
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -115,6 +117,13 @@ func (x *Event) GetText() string {
 	return ""
 }
 
+func (x *Event) GetVregion() uint64 {
+	if x != nil {
+		return x.Vregion
+	}
+	return 0
+}
+
 type WatchEventsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	After         uint64                 `protobuf:"varint,1,opt,name=after,proto3" json:"after,omitempty"`   // events with a higher seq
@@ -172,7 +181,7 @@ var File_event_proto protoreflect.FileDescriptor
 const file_event_proto_rawDesc = "" +
 	"\n" +
 	"\vevent.proto\x12\n" +
-	"splitvm.v1\"\xa2\x01\n" +
+	"splitvm.v1\"\xbc\x01\n" +
 	"\x05Event\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x17\n" +
 	"\aunix_ms\x18\x02 \x01(\x03R\x06unixMs\x12\x12\n" +
@@ -180,7 +189,8 @@ const file_event_proto_rawDesc = "" +
 	"\x05vnode\x18\x04 \x01(\x04R\x05vnode\x12\x16\n" +
 	"\x06member\x18\x05 \x01(\x04R\x06member\x12\x18\n" +
 	"\asubject\x18\x06 \x01(\tR\asubject\x12\x12\n" +
-	"\x04text\x18\a \x01(\tR\x04text\"B\n" +
+	"\x04text\x18\a \x01(\tR\x04text\x12\x18\n" +
+	"\avregion\x18\b \x01(\x04R\avregion\"B\n" +
 	"\x12WatchEventsRequest\x12\x14\n" +
 	"\x05after\x18\x01 \x01(\x04R\x05after\x12\x16\n" +
 	"\x06follow\x18\x02 \x01(\bR\x06follow2L\n" +

@@ -30,6 +30,8 @@ const (
 //
 // Events is served by the leading global monitor, like VNodes.
 type EventsClient interface {
+	// WatchEvents sends the events that are kept, in order, and with follow those to come
+	// until the caller has enough or another global monitor leads: ask again, after the last.
 	WatchEvents(ctx context.Context, in *WatchEventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Event], error)
 }
 
@@ -66,6 +68,8 @@ type Events_WatchEventsClient = grpc.ServerStreamingClient[Event]
 //
 // Events is served by the leading global monitor, like VNodes.
 type EventsServer interface {
+	// WatchEvents sends the events that are kept, in order, and with follow those to come
+	// until the caller has enough or another global monitor leads: ask again, after the last.
 	WatchEvents(*WatchEventsRequest, grpc.ServerStreamingServer[Event]) error
 	mustEmbedUnimplementedEventsServer()
 }

@@ -831,6 +831,7 @@ func (x *DrainRequest) GetCancel() bool {
 	return false
 }
 
+// DrainRef names a monitor.
 type DrainRef struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Member        string                 `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"` // name or id
@@ -1175,6 +1176,7 @@ func (x *RebalancePlan) GetCancelled() uint32 {
 	return 0
 }
 
+// RebalanceStep is one vRegion that is to move.
 type RebalanceStep struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Vregion       uint64                 `protobuf:"varint,1,opt,name=vregion,proto3" json:"vregion,omitempty"`
@@ -1267,6 +1269,7 @@ func (x *RebalanceStep) GetEpoch() uint64 {
 	return 0
 }
 
+// MemberBalance is what is promised of a memory monitor's memory.
 type MemberBalance struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Member        uint64                 `protobuf:"varint,1,opt,name=member,proto3" json:"member,omitempty"`

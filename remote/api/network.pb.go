@@ -145,6 +145,7 @@ func (x *NetworkTable) GetHosts() []*NetworkHost {
 	return nil
 }
 
+// NetworkPort is a vNode on a network.
 type NetworkPort struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Vnode         uint64                 `protobuf:"varint,1,opt,name=vnode,proto3" json:"vnode,omitempty"`
@@ -221,6 +222,7 @@ func (x *NetworkPort) GetProcessor() uint64 {
 	return 0
 }
 
+// NetworkHost is where the frames for a processor monitor's host go.
 type NetworkHost struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Processor     uint64                 `protobuf:"varint,1,opt,name=processor,proto3" json:"processor,omitempty"`

@@ -24,6 +24,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// The last two are for good.
 type MoveVRegionResponse_State int32
 
 const (
@@ -76,6 +77,7 @@ func (MoveVRegionResponse_State) EnumDescriptor() ([]byte, []int) {
 	return file_processor_proto_rawDescGZIP(), []int{7, 0}
 }
 
+// Of the vNode's VMM.
 type LogsResponse_Stream int32
 
 const (
@@ -465,6 +467,7 @@ func (x *MoveVRegionRequest) GetTo() string {
 	return ""
 }
 
+// MoveVRegionResponse is how far a move has got.
 type MoveVRegionResponse struct {
 	state         protoimpl.MessageState    `protogen:"open.v1"`
 	State         MoveVRegionResponse_State `protobuf:"varint,1,opt,name=state,proto3,enum=splitvm.v1.MoveVRegionResponse_State" json:"state,omitempty"`

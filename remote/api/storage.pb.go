@@ -289,6 +289,7 @@ func (x *ListStorageVolumesResponse) GetVolumes() []*StorageVolume {
 	return nil
 }
 
+// StorageVolumeName names a volume of the monitor.
 type StorageVolumeName struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`

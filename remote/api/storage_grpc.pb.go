@@ -41,7 +41,9 @@ const (
 type StorageClient interface {
 	// Create makes a volume that reads as zeroes.
 	Create(ctx context.Context, in *CreateStorageVolumeRequest, opts ...grpc.CallOption) (*StorageVolume, error)
+	// List tells of all volumes that the monitor has.
 	List(ctx context.Context, in *ListStorageVolumesRequest, opts ...grpc.CallOption) (*ListStorageVolumesResponse, error)
+	// Inspect tells of one.
 	Inspect(ctx context.Context, in *StorageVolumeName, opts ...grpc.CallOption) (*StorageVolume, error)
 	// Resize changes the size; what is cut off is lost. Not while a writer has the
 	// volume open.
@@ -153,7 +155,9 @@ func (c *storageClient) Scrub(ctx context.Context, in *StorageVolumeName, opts .
 type StorageServer interface {
 	// Create makes a volume that reads as zeroes.
 	Create(context.Context, *CreateStorageVolumeRequest) (*StorageVolume, error)
+	// List tells of all volumes that the monitor has.
 	List(context.Context, *ListStorageVolumesRequest) (*ListStorageVolumesResponse, error)
+	// Inspect tells of one.
 	Inspect(context.Context, *StorageVolumeName) (*StorageVolume, error)
 	// Resize changes the size; what is cut off is lost. Not while a writer has the
 	// volume open.

@@ -23,6 +23,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// VNodeState is where a vNode is in its life. From the last three it can be started again.
 type VNodeState int32
 
 const (
@@ -399,6 +400,7 @@ func (x *ExCacheShare) GetWeight() uint32 {
 	return 0
 }
 
+// VNode is the rack's record of a virtual machine.
 type VNode struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"` // vID

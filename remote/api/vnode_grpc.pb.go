@@ -48,7 +48,9 @@ type VNodesClient interface {
 	StopVNode(ctx context.Context, in *StopVNodeRequest, opts ...grpc.CallOption) (*VNode, error)
 	// RemoveVNode forgets a vNode that does not run. FAILED_PRECONDITION if it does.
 	RemoveVNode(ctx context.Context, in *VNodeRef, opts ...grpc.CallOption) (*RemoveVNodeResponse, error)
+	// GetVNode tells of one. NOT_FOUND if there is none of the name or vID.
 	GetVNode(ctx context.Context, in *VNodeRef, opts ...grpc.CallOption) (*VNode, error)
+	// ListVNodes tells of all, also of those that do not run, by vID.
 	ListVNodes(ctx context.Context, in *ListVNodesRequest, opts ...grpc.CallOption) (*ListVNodesResponse, error)
 	// InspectVNode tells all that the rack knows: placements with their reasons.
 	InspectVNode(ctx context.Context, in *VNodeRef, opts ...grpc.CallOption) (*InspectVNodeResponse, error)
@@ -161,7 +163,9 @@ type VNodesServer interface {
 	StopVNode(context.Context, *StopVNodeRequest) (*VNode, error)
 	// RemoveVNode forgets a vNode that does not run. FAILED_PRECONDITION if it does.
 	RemoveVNode(context.Context, *VNodeRef) (*RemoveVNodeResponse, error)
+	// GetVNode tells of one. NOT_FOUND if there is none of the name or vID.
 	GetVNode(context.Context, *VNodeRef) (*VNode, error)
+	// ListVNodes tells of all, also of those that do not run, by vID.
 	ListVNodes(context.Context, *ListVNodesRequest) (*ListVNodesResponse, error)
 	// InspectVNode tells all that the rack knows: placements with their reasons.
 	InspectVNode(context.Context, *VNodeRef) (*InspectVNodeResponse, error)

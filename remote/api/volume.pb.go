@@ -24,6 +24,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// VolumeState is whether a volume can be used.
 type VolumeState int32
 
 const (
@@ -571,6 +572,7 @@ func (x *RemoveVolumeRequest) GetForce() bool {
 	return false
 }
 
+// VolumeName names a volume of the rack.
 type VolumeName struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`

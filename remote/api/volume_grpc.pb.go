@@ -50,7 +50,9 @@ type VolumesClient interface {
 	// RemoveVolume deletes the replicas and gives their places back.
 	// FAILED_PRECONDITION while a vNode uses it.
 	RemoveVolume(ctx context.Context, in *RemoveVolumeRequest, opts ...grpc.CallOption) (*RemoveVolumeResponse, error)
+	// GetVolume tells of one volume. NOT_FOUND if there is none of the name.
 	GetVolume(ctx context.Context, in *VolumeName, opts ...grpc.CallOption) (*VolumePlace, error)
+	// ListVolumes tells of all.
 	ListVolumes(ctx context.Context, in *ListVolumesRequest, opts ...grpc.CallOption) (*ListVolumesResponse, error)
 }
 
@@ -142,7 +144,9 @@ type VolumesServer interface {
 	// RemoveVolume deletes the replicas and gives their places back.
 	// FAILED_PRECONDITION while a vNode uses it.
 	RemoveVolume(context.Context, *RemoveVolumeRequest) (*RemoveVolumeResponse, error)
+	// GetVolume tells of one volume. NOT_FOUND if there is none of the name.
 	GetVolume(context.Context, *VolumeName) (*VolumePlace, error)
+	// ListVolumes tells of all.
 	ListVolumes(context.Context, *ListVolumesRequest) (*ListVolumesResponse, error)
 	mustEmbedUnimplementedVolumesServer()
 }

@@ -35,6 +35,7 @@ type VRegionsClient interface {
 	// keep them. FAILED_PRECONDITION if the vNode's run is over,
 	// RESOURCE_EXHAUSTED if the memory monitors have no room.
 	PlaceVRegions(ctx context.Context, in *PlaceVRegionsRequest, opts ...grpc.CallOption) (*PlaceVRegionsResponse, error)
+	// ListVRegions tells of those that have owners: that have been needed.
 	ListVRegions(ctx context.Context, in *ListVRegionsRequest, opts ...grpc.CallOption) (*ListVRegionsResponse, error)
 }
 
@@ -76,6 +77,7 @@ type VRegionsServer interface {
 	// keep them. FAILED_PRECONDITION if the vNode's run is over,
 	// RESOURCE_EXHAUSTED if the memory monitors have no room.
 	PlaceVRegions(context.Context, *PlaceVRegionsRequest) (*PlaceVRegionsResponse, error)
+	// ListVRegions tells of those that have owners: that have been needed.
 	ListVRegions(context.Context, *ListVRegionsRequest) (*ListVRegionsResponse, error)
 	mustEmbedUnimplementedVRegionsServer()
 }
