@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"splitvm/remote/api"
+	"splitvm/remote/rack"
 )
 
 // server answers while its monitor leads.
@@ -32,7 +33,7 @@ var (
 )
 
 func newServer(m *monitor) *grpc.Server {
-	g := grpc.NewServer()
+	g := grpc.NewServer(rack.ServerOptions()...)
 	s := &server{m: m}
 	api.RegisterMembersServer(g, s)
 	api.RegisterVNodesServer(g, s)

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/resolver"
 	"google.golang.org/grpc/resolver/manual"
 	"google.golang.org/grpc/status"
@@ -20,6 +21,19 @@ const CallTime = 30 * time.Second
 
 // connectTime is for a host whose processors are all busy with guests.
 const connectTime = 10 * time.Second
+
+// Liveness of a connection with a call under way: when nothing came for pingTime, the
+// global monitor is asked, and has pingWait to answer. So a stream ends when its
+// host has lost power. Servers must allow it: see ServerOptions.
+const (
+	pingTime = 10 * time.Second // the least that gRPC lets a client have
+	pingWait = 10 * time.Second
+)
+
+// ServerOptions are those that a global monitor's gRPC server needs for Dial.
+func ServerOptions() []grpc.ServerOption {
+	return []grpc.ServerOption{grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingTime / 2})}
+}
 
 // Pause between attempts at the global monitors: an election takes seconds.
 const (
@@ -48,6 +62,7 @@ func Dial(addresses []string) (*grpc.ClientConn, error) {
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig":[{"round_robin":{}}]}`),
 		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: connectTime, Backoff: quickBackoff}),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: pingTime, Timeout: pingWait}),
 		grpc.WithUnaryInterceptor(untilAnswered))
 	if err != nil {
 		return nil, fmt.Errorf("global monitors %s: %w", strings.Join(addresses, ","), err)
