@@ -98,10 +98,11 @@ func (g *running) report(v *api.VNode, state api.VNodeState) {
 func TestNetworks(t *testing.T) {
 	dir := t.TempDir()
 	g := start(t, dir)
+	lines := g.memory("m", 64<<30)
 	one := g.register(api.Role_ROLE_PROCESSOR, "p1", &api.Resources{Vcpus: 1, ExcacheBytes: 1 << 30})
 	a := g.on("front", "a") // there is no other place yet
 	two := g.register(api.Role_ROLE_PROCESSOR, "p2", &api.Resources{Vcpus: 2, ExcacheBytes: 1 << 30})
-	g.keep(one, two)
+	g.keep(lines, one, two)
 	b, c := g.on("front", "b"), g.on("back", "c")
 	if a.Processor != one || b.Processor != two || c.Processor != two || !slices.Equal([]string{a.Vip, b.Vip, c.Vip}, []string{"10.88.0.2", "10.88.0.3", "10.88.0.4"}) {
 		t.Fatalf("%v, %v, %v", a, b, c)
@@ -121,7 +122,7 @@ func TestNetworks(t *testing.T) {
 	g.stop()
 
 	g = start(t, dir)
-	g.keep(one, two)
+	g.keep(lines, one, two)
 	if _, err := api.NewVNodesClient(g.conn).ListVNodes(t.Context(), &api.ListVNodesRequest{}); err != nil { // waits until it leads
 		t.Fatal(err)
 	}
