@@ -48,7 +48,8 @@ show volume create --format ext4 data 128M
 
 say "a vNode with 1 GiB of memory, of which this host keeps 128 MiB in its ExCache"
 show run --global auto --detach --name demo --mem 1G --excache 128M --vregion 256M --volume data:/data demo
-for try in 1 2 3 4 5 6 7 8 9 10 11 12; do # until it is up
+try=0
+while test $((try += 1)) -le 36; do # until it is up
 	"$SPLITVM" exec demo -- sleep 0 2>/dev/null && break
 	sleep 5
 done
