@@ -186,12 +186,22 @@ func hostedVNode(name, status string) error {
 		return err
 	}
 	n := &vnode{o: options{name: name}, io: &guestIO{written: newTranscript()}}
-	fmt.Fprintf(io.MultiWriter(n.io.written, os.Stdout), "hello from %s\n", name)
+	prints := io.MultiWriter(n.io.written, os.Stdout)
+	fmt.Fprintf(prints, "hello from %s\n", name)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /stats", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, &vnodeStats{Name: name, PID: os.Getpid(), VCPUs: 1}, nil)
 	})
-	mux.HandleFunc("POST /console", n.serveConsole)
+	mux.HandleFunc("POST /console", func(w http.ResponseWriter, r *http.Request) {
+		if conn, err := serveUpgrade(w, r, upgradeStream); err == nil {
+			defer conn.Close()
+			n.io.written.send(typist{conn, hostedTerminal{prints}}, n.io.written.at(consoleContext), -1)
+		}
+	})
+	mux.HandleFunc("POST /console/size", func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(prints, "<window of %s by %s>\n", r.FormValue("cols"), r.FormValue("rows"))
+		answer(w, struct{}{}, nil)
+	})
 	mux.HandleFunc("POST /agent", func(w http.ResponseWriter, r *http.Request) {
 		if conn, err := serveUpgrade(w, r, upgradeAgent); err == nil {
 			defer conn.Close()
@@ -203,6 +213,14 @@ func hostedVNode(name, status string) error {
 	<-ctx.Done()
 	n.io.written.close()
 	return errors.Join(leaveStatus(status, 143, nil), srv.Close())
+}
+
+// hostedTerminal is a guest that tells what is typed.
+type hostedTerminal struct{ prints io.Writer }
+
+func (h hostedTerminal) Write(p []byte) (int, error) {
+	fmt.Fprintf(h.prints, "<typed %q>\n", p)
+	return len(p), nil
 }
 
 // hostedAgent serves one session of the agent's protocol.

@@ -38,7 +38,7 @@ func copyLogs(ctx context.Context, conn *grpc.ClientConn, v *api.VNode, follow b
 			}
 			_, err = to.Write(r.Data)
 		}
-		if errors.Is(err, io.EOF) {
+		if errors.Is(err, io.EOF) || follow && ctx.Err() != nil {
 			return nil
 		}
 		return err
