@@ -8,6 +8,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -18,8 +19,6 @@ import (
 const (
 	// linkBytes is what waits for a connection, at the most.
 	linkBytes = 4 << 20
-	// keptBytes is the largest buffer that is kept for what comes next.
-	keptBytes = 1 << 20
 
 	dialTime   = 5 * time.Second
 	firstPause = 20 * time.Millisecond
@@ -41,9 +40,10 @@ type link struct {
 	sent, dropped, connects atomic.Uint64 // frames, frames, connections
 
 	mu      sync.Mutex
-	waiting []byte        // messages that are not being sent yet; guarded by mu
-	frames  uint64        // in waiting; guarded by mu
-	more    chan struct{} // has room for one: waiting is not empty any more
+	direct  syscall.RawConn // to send by at once; nil: no connection, or drain is sending; guarded by mu
+	waiting []byte          // what is to be sent by drain, from the rest of a message on; guarded by mu
+	frames  uint64          // in waiting; guarded by mu
+	more    chan struct{}   // has room for one: waiting is not empty any more
 }
 
 func newLink(to string, h wire.Hello, log *slog.Logger) *link {
@@ -63,11 +63,22 @@ func (l *link) close() {
 func (l *link) send(from uint64, frame []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.waiting)+len(frame) > linkBytes {
-		l.dropped.Add(1)
-		return
+	if l.direct != nil && len(l.waiting) == 0 {
+		head := wire.Header(from, len(frame))
+		n := tryWrite(l.direct, head[:], frame)
+		if n == len(head)+len(frame) {
+			l.sent.Add(1)
+			return
+		}
+		l.waiting = append(l.waiting, head[min(n, len(head)):]...)
+		l.waiting = append(l.waiting, frame[max(0, n-len(head)):]...)
+	} else {
+		if len(l.waiting)+len(frame) > linkBytes {
+			l.dropped.Add(1)
+			return
+		}
+		l.waiting = wire.AppendFrame(l.waiting, from, frame)
 	}
-	l.waiting = wire.AppendFrame(l.waiting, from, frame)
 	if l.frames++; l.frames == 1 {
 		select {
 		case l.more <- struct{}{}:
@@ -76,12 +87,25 @@ func (l *link) send(from uint64, frame []byte) {
 	}
 }
 
-// take exchanges the buffers: what waits for the one that was sent.
-func (l *link) take(done []byte) (b []byte, frames uint64) {
+// tryWrite writes as much as there is room for. An error is for drain to find.
+func tryWrite(c syscall.RawConn, parts ...[]byte) (n int) {
+	c.Write(func(fd uintptr) bool {
+		n, _ = unix.Writev(int(fd), parts)
+		return true
+	})
+	return max(0, n)
+}
+
+// take exchanges the buffers: what waits for the one that was sent. If nothing waits,
+// messages are sent at once from here on.
+func (l *link) take(done []byte, c syscall.RawConn) (b []byte, frames uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	b, frames = l.waiting, l.frames
-	l.waiting, l.frames = done[:0], 0
+	l.waiting, l.frames, l.direct = done[:0], 0, nil
+	if len(b) == 0 {
+		l.direct = c
+	}
 	return b, frames
 }
 
@@ -100,7 +124,7 @@ func (l *link) run() {
 		if connected {
 			pause = firstPause
 		}
-		_, lost := l.take(nil) // they are late
+		_, lost := l.take(nil, nil) // they are late
 		l.dropped.Add(lost)
 		select {
 		case <-l.ctx.Done():
@@ -140,26 +164,26 @@ func (l *link) serve() (connected bool, err error) {
 
 // drain sends what waits.
 func (l *link) drain(ctx context.Context, conn net.Conn) error {
+	raw, err := conn.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		return err
+	}
 	var done []byte
 	for {
-		select {
-		case <-l.more:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-		for {
-			b, frames := l.take(done)
-			if done = b; cap(done) > keptBytes { // after a jam
-				done = nil
-			}
-			if len(b) == 0 {
-				break
-			}
+		b, frames := l.take(done, raw)
+		done = b
+		if len(b) > 0 {
 			if _, err := conn.Write(b); err != nil {
 				l.dropped.Add(frames)
 				return err
 			}
 			l.sent.Add(frames)
+			continue
+		}
+		select {
+		case <-l.more:
+		case <-ctx.Done():
+			return context.Cause(ctx)
 		}
 	}
 }

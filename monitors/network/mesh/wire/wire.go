@@ -66,6 +66,12 @@ func DecodeHello(b []byte) (Hello, error) {
 	return Hello{Rack: le.Uint64(b[16:]), Host: le.Uint64(b[24:])}, nil
 }
 
+// Header is what goes before a frame of so many bytes.
+func Header(from uint64, length int) (b [headerSize]byte) {
+	header(b[:0], magicFrame, uint32(length), from)
+	return b
+}
+
 // AppendFrame appends a message.
 func AppendFrame(b []byte, from uint64, frame []byte) []byte {
 	return append(header(b, magicFrame, uint32(len(frame)), from), frame...)
@@ -93,19 +99,19 @@ func decodeFrame(b []byte) (from uint64, frame []byte, size int, err error) {
 	return le.Uint64(b[8:]), b[headerSize:size:size], size, nil
 }
 
-// receiveBytes is what one system call receives, at the most.
-const receiveBytes = 512 << 10
+// receiveBytes is what one system call receives, at the most. What is left of a frame is
+// moved to the front when there is no room for one behind it.
+const receiveBytes = 1 << 20
 
 // Scan reads frames and gives each to take, until that fails or the stream ends.
 func Scan(r io.Reader, take func(from uint64, frame []byte) error) error {
 	buf := make([]byte, receiveBytes)
-	n := 0
+	at, end := 0, 0 // received, but not taken yet
 	for {
-		k, err := r.Read(buf[n:])
-		n += k
-		at := 0
-		for at < n {
-			from, frame, size, err := decodeFrame(buf[at:n])
+		n, err := r.Read(buf[end:])
+		end += n
+		for at < end {
+			from, frame, size, err := decodeFrame(buf[at:end])
 			if err != nil {
 				return err
 			}
@@ -117,16 +123,17 @@ func Scan(r io.Reader, take func(from uint64, frame []byte) error) error {
 			}
 			at += size
 		}
-		if at > 0 {
-			n = copy(buf, buf[at:n])
-		}
 		switch {
-		case err == io.EOF && n > 0:
+		case err == io.EOF && at < end:
 			return io.ErrUnexpectedEOF
 		case err == io.EOF:
 			return nil
 		case err != nil:
 			return err
+		case at == end:
+			at, end = 0, 0
+		case len(buf)-end < headerSize+network.MaxFrame && at > 0:
+			at, end = 0, copy(buf, buf[at:end])
 		}
 	}
 }
