@@ -116,7 +116,7 @@ func TestPublish(t *testing.T) {
 	var port string
 	r.eventually("the VMM says at which port", func() bool {
 		out, _ := r.try("logs", "a")
-		found := regexp.MustCompile(`published host=(127\.0\.0\.1:\d+)`).FindStringSubmatch(out)
+		found := regexp.MustCompile(`published .*host=(127\.0\.0\.1:\d+)`).FindStringSubmatch(out)
 		if found != nil {
 			port = found[1]
 		}
