@@ -100,7 +100,7 @@ func (g *Gateway) Deliver(f []byte) {
 			return
 		}
 	case header.IPv4ProtocolNumber:
-		if g.takeEcho(e) {
+		if g.takeDHCP(e) || g.takeEcho(e) {
 			return
 		}
 	}
