@@ -19,7 +19,7 @@ func (n *vnode) serveMoves(mux *http.ServeMux) {
 		answer(w, s, err)
 	})
 	mux.HandleFunc("POST /volume/move", func(w http.ResponseWriter, r *http.Request) {
-		s, err := n.moveVolume(r.FormValue("name"), r.FormValue("number"), r.FormValue("from"), r.FormValue("to"))
+		s, err := n.moveVolume(r.FormValue("name"), r.FormValue("number"), r.FormValue("from"), r.FormValue("to"), r.FormValue("cancel") != "")
 		answer(w, s, err)
 	})
 }
@@ -40,9 +40,9 @@ func (n *vnode) moveVRegion(ctx context.Context, index, epoch, to string) (hando
 	return n.far.keeper.KeepMoving(ctx, handoff.Move{Index: uint32(i), Epoch: remote.Epoch(e), To: to})
 }
 
-// moveVolume begins to move a replica of a volume that the guest writes, or tells how
-// that stands.
-func (n *vnode) moveVolume(name, number, from, to string) (handoff.MoveStatus, error) {
+// moveVolume begins to move a replica of a volume that the guest writes, or to cancel
+// that, or tells how it stands.
+func (n *vnode) moveVolume(name, number, from, to string, cancel bool) (handoff.MoveStatus, error) {
 	d := n.written[name]
 	if d == nil {
 		return handoff.MoveStatus{}, fmt.Errorf("this vNode does not write volume %q", name)
@@ -51,7 +51,11 @@ func (n *vnode) moveVolume(name, number, from, to string) (handoff.MoveStatus, e
 	if err != nil {
 		return handoff.MoveStatus{}, fmt.Errorf("move volume %q: number %q: %w", name, number, err)
 	}
-	switch outcome, err := d.Move(blockclient.Move{Number: i, From: from, To: to}); {
+	move := d.Move
+	if cancel {
+		move = d.Withdraw
+	}
+	switch outcome, err := move(blockclient.Move{Number: i, From: from, To: to}); {
 	case outcome == blockclient.MoveFailed:
 		return handoff.MoveStatus{State: handoff.MoveFailed, Reason: err.Error()}, nil
 	case err != nil:

@@ -24,7 +24,8 @@ vNode has ended, and a snapshot never does: remove it.
 
 It is the rack that drains. Ctrl-C ends this command and not the drain, which the
 same command watches again; --cancel ends the drain: the monitor takes new things
-again, and what has moved stays where it is.
+again, what has moved stays where it is, and what is moving is called back if it is not
+too late (volumes), or goes on to its end (vRegions, four at a time at most).
 
 Examples:
    splitvm monitor drain memory-1
@@ -37,7 +38,7 @@ func monitorDrainCommand() *cli.Command {
 		Name: "drain", Usage: "move everything away from a memory or storage monitor, so that it can leave", ArgsUsage: "NAME|ID",
 		Description: monitorDrainDescription,
 		Flags: []cli.Flag{globalFlag(), outputFlag(),
-			&cli.BoolFlag{Name: "cancel", Usage: "take new things again; what is moving now goes on to its end"},
+			&cli.BoolFlag{Name: "cancel", Usage: "take new things again; what has not moved yet stays"},
 			&cli.BoolFlag{Name: "detach", Aliases: []string{"d"}, Usage: "don't wait for the end"}},
 		Action: func(ctx context.Context, c *cli.Command) error {
 			if c.Args().Len() != 1 {

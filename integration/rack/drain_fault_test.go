@@ -73,6 +73,12 @@ func (r *rack) status(name string) drained {
 // with what it has printed so far.
 func (r *rack) watch(args ...string) (cmd *exec.Cmd, out func() string) {
 	r.t.Helper()
+	return r.watching("vRegions left", args...)
+}
+
+// watching is watch for a command that says something else when it has begun.
+func (r *rack) watching(text string, args ...string) (cmd *exec.Cmd, out func() string) {
+	r.t.Helper()
 	f, err := os.Create(filepath.Join(r.t.TempDir(), "out"))
 	if err != nil {
 		r.t.Fatal(err)
@@ -87,7 +93,7 @@ func (r *rack) watch(args ...string) (cmd *exec.Cmd, out func() string) {
 	if err := cmd.Start(); err != nil {
 		r.t.Fatal(err)
 	}
-	r.eventually("it watches", func() bool { return strings.Contains(out(), "vRegions left") })
+	r.eventually("it watches", func() bool { return strings.Contains(out(), text) })
 	return cmd, out
 }
 

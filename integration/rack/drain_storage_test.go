@@ -177,6 +177,64 @@ func TestDrainStorageCancelled(t *testing.T) {
 	r.finish("spare")
 }
 
+// A drain that is cancelled after replicas were made at the target, which does not answer
+// any more, ends the moves. What is not done by then stays, and nothing is left at the
+// target of it when that answers again.
+func TestDrainStorageCancelledLate(t *testing.T) {
+	r := storing(t)
+	spare := r.spare("spare")
+	w := r.vnode("w")
+	r.signal(w.PID, unix.SIGSTOP)
+	r.must("monitor", "drain", "--detach", "storage-1")
+	r.eventually("a target for db is made", func() bool { return r.volume("db").TargetMade })
+	r.signal(spare.Pid, unix.SIGSTOP)
+	r.signal(w.PID, unix.SIGCONT)
+	r.must("monitor", "drain", "--cancel", "storage-1")
+	r.eventually("nothing moves", func() bool { return r.volume("db").MovesTo == "" && r.volume("idle").MovesTo == "" })
+	r.signal(spare.Pid, unix.SIGCONT)
+	r.eventually("nothing is to be deleted", func() bool { return len(r.volume("db").Leaving)+len(r.volume("idle").Leaving) == 0 })
+	if v := r.volume("db"); len(v.Monitors) != 1 || v.Monitors[0].Name != "storage-1" || !r.happened("volume.not-moved", "db", "to spare") {
+		t.Errorf("db is at %+v", v.Monitors)
+	}
+	for _, x := range list[[]rackVolume](r.rack, "volume", "ls", "--storage-monitor", r.dataOf("spare")) {
+		if x.Name == "db" {
+			t.Error("a replica of db is left at the target")
+		}
+	}
+	r.finish("spare")
+}
+
+// dataOf is the address of a member's data.
+func (r *rack) dataOf(name string) string {
+	r.t.Helper()
+	type addressed struct {
+		Name string
+		Data []string
+	}
+	for _, m := range list[[]addressed](r, "monitor", "ls") {
+		if m.Name == name && len(m.Data) > 0 {
+			return m.Data[0]
+		}
+	}
+	r.t.Fatalf("no member %s", name)
+	return ""
+}
+
+// Ctrl-C ends the command and not the drain of volumes, which the same command watches
+// again.
+func TestDrainStorageInterrupted(t *testing.T) {
+	r := storing(t)
+	spare := r.spare("spare")
+	r.signal(spare.Pid, unix.SIGSTOP)
+	cmd, out := r.watching("volumes left", "monitor", "drain", "storage-1")
+	cmd.Process.Signal(os.Interrupt)
+	if err := cmd.Wait(); status(err) != 1 || !strings.Contains(out(), "the drain of storage-1 goes on; `splitvm monitor drain storage-1` watches it") {
+		t.Errorf("the command: %v, %q", err, out())
+	}
+	r.signal(spare.Pid, unix.SIGCONT)
+	r.finish("spare")
+}
+
 // Of two replicas one moves: the volume has two afterwards, which are the same, and
 // goes on without the monitor that was drained. A snapshot does not move: the drain
 // says so, and goes on when it is removed.

@@ -21,6 +21,9 @@ type rackVolume struct {
 		Data []string `json:"data"`
 		Away bool     `json:"away"`
 	} `json:"monitors"`
+	MovesTo    string   `json:"moves_to"`
+	TargetMade bool     `json:"target_made"`
+	Leaving    []string `json:"leaving"`
 }
 
 func (r *rack) volume(name string) rackVolume {

@@ -53,14 +53,21 @@ func (l *leader) planVolumes(c *change, m *member) {
 	}
 }
 
-// keepVolume has a replica stay where it is, if its move was not begun. Once a target
-// has been made only the move's end can tell which of the two holds everything. The
+// keepVolume has a replica stay where it is. Once a target has been made only who moves
+// it can tell which of the two holds everything, and is asked to end the move. The
 // caller holds mu.
 func (l *leader) keepVolume(c *change, v *api.VolumePlace) {
-	if l.moves.volumes[v.Name] == nil && !v.TargetMade {
+	a := l.moves.volumes[v.Name]
+	switch {
+	case a == nil && !v.TargetMade:
 		l.unaimVolume(v)
-		c.putVolume(v)
+	case a != nil:
+		a.stop()
+		fallthrough
+	default:
+		v.Cancelled = true
 	}
+	c.putVolume(v)
 }
 
 // volumesLeft tells what a storage monitor has still, and what that waits for. The

@@ -30,8 +30,12 @@ import (
 // Which replicas are whole is on the storage monitors, never here: a leader or a VMM
 // that is lost between two steps leaves what the next one can go on from.
 
-// volumeMove is a replica on its way. Guarded by leader.mu.
-type volumeMove struct{ trouble string }
+// volumeMove is a replica on its way. Guarded by leader.mu, but for the context.
+type volumeMove struct {
+	trouble string
+	ctx     context.Context // ends when the move is cancelled
+	stop    context.CancelFunc
+}
 
 const maxVolumeMoves = 2 // replicas on their way at once in a rack
 
@@ -49,6 +53,7 @@ func (l *leader) moveVolumes() {
 			continue
 		}
 		a := &volumeMove{}
+		a.ctx, a.stop = context.WithCancel(l.ctx)
 		l.moves.volumes[name] = a
 		l.wg.Go(func() { l.moveVolume(name, a) })
 	}
@@ -82,13 +87,14 @@ func (l *leader) whyVolumeWaits(v *api.VolumePlace) string {
 // moveVolume takes the steps that are left, until there are none or one has to wait.
 func (l *leader) moveVolume(name string, a *volumeMove) {
 	defer func() {
+		a.stop()
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		delete(l.moves.volumes, name)
 		l.moves.nudge()
 	}()
 	for l.ctx.Err() == nil {
-		more, err := l.moveStep(name)
+		more, err := l.moveStep(a.ctx, name)
 		if errors.Is(err, errWait) || err == nil && !more {
 			return
 		}
@@ -107,8 +113,8 @@ func (l *leader) moveVolume(name string, a *volumeMove) {
 }
 
 // moveStep takes the next step of a volume; more tells whether there is one after it,
-// or the same again.
-func (l *leader) moveStep(name string) (more bool, err error) {
+// or the same again. A step towards the target ends with ctx.
+func (l *leader) moveStep(ctx context.Context, name string) (more bool, err error) {
 	l.mu.Lock()
 	x := l.volumes[name]
 	if x == nil || x.MovesTo == 0 && l.toDelete(x) == 0 {
@@ -127,6 +133,8 @@ func (l *leader) moveStep(name string) (more bool, err error) {
 		return true, l.deleteLeaving(v, leaving)
 	case !v.TargetMade && to.Away:
 		return true, l.volumeNotMoved(v, to, "it is no member of the rack any more")
+	case !v.TargetMade && v.Cancelled:
+		return true, l.volumeNotMoved(v, to, "cancelled")
 	case len(from.Data) == 0 || len(to.Data) == 0:
 		return true, fmt.Errorf("storage monitor %s or %s has no address", from.Name, to.Name)
 	case !v.TargetMade:
@@ -134,7 +142,7 @@ func (l *leader) moveStep(name string) (more bool, err error) {
 	case writer != nil:
 		return true, l.moveAtWriter(v, writer, from, to)
 	}
-	return true, l.moveUnused(v, from, to)
+	return true, l.moveUnused(ctx, v, from, to)
 }
 
 // toDelete is a member that is there and whose replica is to be deleted; 0: none. The
@@ -218,7 +226,7 @@ func (l *leader) volumeStep(was *api.VolumePlace, do func(*change, *api.VolumePl
 func (l *leader) moveAtWriter(v *api.VolumePlace, writer *api.VNode, from, to *api.Replica) error {
 	var answer *api.MoveVolumeResponse
 	err := l.ask(l.ctx, writer.Processor, func(ctx context.Context, p api.ProcessorClient) (err error) {
-		answer, err = p.MoveVolume(ctx, &api.MoveVolumeRequest{Vnode: writer.Id, Run: writer.Run, Name: v.Name, Number: v.Move, From: from.Data[0], To: to.Data[0]})
+		answer, err = p.MoveVolume(ctx, &api.MoveVolumeRequest{Vnode: writer.Id, Run: writer.Run, Name: v.Name, Number: v.Move, From: from.Data[0], To: to.Data[0], Cancel: v.Cancelled})
 		return err
 	})
 	switch {
@@ -234,7 +242,7 @@ func (l *leader) moveAtWriter(v *api.VolumePlace, writer *api.VNode, from, to *a
 
 // moveUnused moves a replica of a volume that nobody has; nobody can have it
 // meanwhile.
-func (l *leader) moveUnused(v *api.VolumePlace, from, to *api.Replica) error {
+func (l *leader) moveUnused(ctx context.Context, v *api.VolumePlace, from, to *api.Replica) error {
 	l.mu.Lock()
 	if l.inUse(v.Name, false) != nil {
 		l.mu.Unlock()
@@ -257,8 +265,12 @@ func (l *leader) moveUnused(v *api.VolumePlace, from, to *api.Replica) error {
 		return err
 	}
 	reason := error(blockclient.ErrNotJoined) // a target that is lost is none, for the others can be opened
-	if !to.Away {
-		reason = x.Replace(l.ctx, from.Data[0], to.Data[0])
+	switch {
+	case to.Away:
+	case v.Cancelled:
+		reason = x.Withdraw(l.ctx, from.Data[0], to.Data[0])
+	default:
+		reason = x.Replace(ctx, from.Data[0], to.Data[0])
 	}
 	switch err := x.Close(); {
 	case err != nil:
@@ -278,7 +290,7 @@ func (l *leader) volumeMoved(was *api.VolumePlace, from, to *api.Replica) error 
 		v.Replicas = slices.Clone(v.Replicas)
 		v.Replicas[slices.Index(v.Replicas, from.Member)] = to.Member
 		v.Why, v.Leaving = v.TargetWhy, append(slices.Clone(v.Leaving), from.Member)
-		v.MovesFrom, v.MovesTo, v.TargetMade, v.TargetWhy = 0, 0, false, ""
+		v.MovesFrom, v.MovesTo, v.TargetMade, v.TargetWhy, v.Cancelled = 0, 0, false, "", false
 		l.happened(c, "volume.moved", about{subject: v.Name}, "%d MiB, from %s to %s", v.Bytes>>20, from.Name, to.Name)
 	})
 }
@@ -299,7 +311,7 @@ func (l *leader) unaimVolume(v *api.VolumePlace) {
 	if v.TargetMade {
 		v.Leaving = append(slices.Clone(v.Leaving), v.MovesTo)
 	}
-	v.MovesFrom, v.MovesTo, v.TargetMade, v.TargetWhy = 0, 0, false, ""
+	v.MovesFrom, v.MovesTo, v.TargetMade, v.TargetWhy, v.Cancelled = 0, 0, false, "", false
 }
 
 // deleteLeaving deletes a replica that is not needed any more.

@@ -27,6 +27,9 @@ func (s *server) MoveVRegion(ctx context.Context, r *api.MoveVRegionRequest) (*a
 // MoveVolume implements api.ProcessorServer, likewise.
 func (s *server) MoveVolume(ctx context.Context, r *api.MoveVolumeRequest) (*api.MoveVolumeResponse, error) {
 	form := url.Values{"name": {r.Name}, "number": {strconv.FormatUint(r.Number, 10)}, "from": {r.From}, "to": {r.To}}
+	if r.Cancel {
+		form.Set("cancel", "1")
+	}
 	now, state, err := s.move(ctx, r.Vnode, r.Run, "/volume/move", form)
 	if err != nil {
 		return nil, err

@@ -544,6 +544,7 @@ type MoveVolumeRequest struct {
 	From          string                 `protobuf:"bytes,4,opt,name=from,proto3" json:"from,omitempty"`      // address of the storage monitor that is to have a replica no longer
 	To            string                 `protobuf:"bytes,5,opt,name=to,proto3" json:"to,omitempty"`          // and of the one that gets it; the volume has been made there
 	Number        uint64                 `protobuf:"varint,6,opt,name=number,proto3" json:"number,omitempty"` // of the move: one that has failed is not begun again
+	Cancel        bool                   `protobuf:"varint,7,opt,name=cancel,proto3" json:"cancel,omitempty"` // end it instead: it fails, unless the old replica is none any more
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -618,6 +619,13 @@ func (x *MoveVolumeRequest) GetNumber() uint64 {
 		return x.Number
 	}
 	return 0
+}
+
+func (x *MoveVolumeRequest) GetCancel() bool {
+	if x != nil {
+		return x.Cancel
+	}
+	return false
 }
 
 type MoveVolumeResponse struct {
@@ -907,14 +915,15 @@ const file_processor_proto_rawDesc = "" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fSTATE_MOVING\x10\x01\x12\x0f\n" +
 	"\vSTATE_MOVED\x10\x02\x12\x10\n" +
-	"\fSTATE_FAILED\x10\x03\"\x8b\x01\n" +
+	"\fSTATE_FAILED\x10\x03\"\xa3\x01\n" +
 	"\x11MoveVolumeRequest\x12\x14\n" +
 	"\x05vnode\x18\x01 \x01(\x04R\x05vnode\x12\x10\n" +
 	"\x03run\x18\x02 \x01(\x04R\x03run\x12\x12\n" +
 	"\x04name\x18\x03 \x01(\tR\x04name\x12\x12\n" +
 	"\x04from\x18\x04 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x05 \x01(\tR\x02to\x12\x16\n" +
-	"\x06number\x18\x06 \x01(\x04R\x06number\"i\n" +
+	"\x06number\x18\x06 \x01(\x04R\x06number\x12\x16\n" +
+	"\x06cancel\x18\a \x01(\bR\x06cancel\"i\n" +
 	"\x12MoveVolumeResponse\x12;\n" +
 	"\x05state\x18\x01 \x01(\x0e2%.splitvm.v1.MoveVRegionResponse.StateR\x05state\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\";\n" +

@@ -96,6 +96,7 @@ type VolumePlace struct {
 	TargetWhy     string                 `protobuf:"bytes,17,opt,name=target_why,json=targetWhy,proto3" json:"target_why,omitempty"`
 	Leaving       []uint64               `protobuf:"varint,18,rep,packed,name=leaving,proto3" json:"leaving,omitempty"` // storage members whose replica is not needed any more and is to be deleted when they are there
 	Move          uint64                 `protobuf:"varint,19,opt,name=move,proto3" json:"move,omitempty"`              // number of the last move of a replica
+	Cancelled     bool                   `protobuf:"varint,20,opt,name=cancelled,proto3" json:"cancelled,omitempty"`    // the replica that moves is to stay, if it is not too late for that
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -261,6 +262,13 @@ func (x *VolumePlace) GetMove() uint64 {
 		return x.Move
 	}
 	return 0
+}
+
+func (x *VolumePlace) GetCancelled() bool {
+	if x != nil {
+		return x.Cancelled
+	}
+	return false
 }
 
 // Replica is a storage monitor that has a replica.
@@ -738,7 +746,7 @@ var File_volume_proto protoreflect.FileDescriptor
 const file_volume_proto_rawDesc = "" +
 	"\n" +
 	"\fvolume.proto\x12\n" +
-	"splitvm.v1\"\xa7\x04\n" +
+	"splitvm.v1\"\xc5\x04\n" +
 	"\vVolumePlace\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12\x1a\n" +
@@ -763,7 +771,8 @@ const file_volume_proto_rawDesc = "" +
 	"\n" +
 	"target_why\x18\x11 \x01(\tR\ttargetWhy\x12\x18\n" +
 	"\aleaving\x18\x12 \x03(\x04R\aleaving\x12\x12\n" +
-	"\x04move\x18\x13 \x01(\x04R\x04move\"]\n" +
+	"\x04move\x18\x13 \x01(\x04R\x04move\x12\x1c\n" +
+	"\tcancelled\x18\x14 \x01(\bR\tcancelled\"]\n" +
 	"\aReplica\x12\x16\n" +
 	"\x06member\x18\x01 \x01(\x04R\x06member\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +

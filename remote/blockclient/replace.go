@@ -40,6 +40,27 @@ func (v *Volume) Replace(ctx context.Context, from, to string) error {
 	return nil
 }
 
+// Withdraw ends a move by Replace that was interrupted, or never begun, the other way
+// round: the replica at to is none any more, which is ErrNotJoined, and the one at from
+// goes on. Where that one has been voted out already, it is nil: the volume has moved.
+func (v *Volume) Withdraw(ctx context.Context, from, to string) error {
+	old, r := v.at(from), v.at(to)
+	if r == nil {
+		return fmt.Errorf("volume %q: %w: the move to %s was cancelled", v.cfg.Name, ErrNotJoined, to)
+	}
+	if old == nil {
+		return v.Replace(ctx, from, to)
+	}
+	err := v.retire(ctx, r, old)
+	switch {
+	case errors.Is(err, errSuccessor): // the new one may have what the old one has not
+		return v.Replace(ctx, from, to)
+	case err != nil:
+		return fmt.Errorf("volume %q: do without %s: %w", v.cfg.Name, to, err)
+	}
+	return fmt.Errorf("volume %q: %w: the move to %s was cancelled", v.cfg.Name, ErrNotJoined, to)
+}
+
 // ErrNotJoined is that the replica which was to be a new one can't be.
 var ErrNotJoined = errors.New("it is no replica")
 
@@ -146,6 +167,7 @@ func (v *Volume) retire(ctx context.Context, r, successor *replica) error {
 	}
 	r.end()
 	v.mu.Lock()
+	r.gone = true
 	done := v.drop(nil, r)
 	v.retired = append(slices.DeleteFunc(v.retired, func(a string) bool { return a == r.address }), r.address)
 	v.replicas = slices.DeleteFunc(slices.Clone(v.replicas), func(o *replica) bool { return o == r })

@@ -56,6 +56,7 @@ type replica struct {
 	failure  error            // why it could not be opened last
 	rejected error            // why it could not join last
 	retiring bool             // it is not to join again
+	gone     bool             // retired: nothing is sent to it any more, though a join may still try
 	claimed  bool             // by us: connections are to go on as the writer
 	conn     transport.Conn   // nil: not connected
 	since    time.Time        // when it became so

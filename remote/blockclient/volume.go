@@ -180,6 +180,8 @@ func (v *Volume) finish(done []*Request, r *Request, err error) []*Request {
 // Preconditions: mu is held.
 func (v *Volume) route(done []*Request, r *Request) []*Request {
 	switch {
+	case r.only != nil && r.only.gone:
+		return v.finish(done, r, remote.Disconnected)
 	case r.only != nil:
 		r.counted = 1
 		r.only.enqueue(r, true)

@@ -47,6 +47,11 @@ func (d *Disk) Close() error {
 // that stands: blockclient.Mover.
 func (d *Disk) Move(what blockclient.Move) (blockclient.Outcome, error) { return d.mover.Move(what) }
 
+// Withdraw begins to end such a move, likewise.
+func (d *Disk) Withdraw(what blockclient.Move) (blockclient.Outcome, error) {
+	return d.mover.Withdraw(what)
+}
+
 // Info implements block.Backend.
 func (d *Disk) Info() block.Info {
 	return block.Info{
