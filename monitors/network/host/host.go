@@ -178,7 +178,9 @@ func (h *Networks) serve(c *net.UnixConn) error {
 	}
 	defer port.Close()
 	n.names.Set(req.Name, addr)
-	defer n.names.Remove(req.Name, addr)
+	if !h.rack { // a rack's table says when: it may run on another host by now
+		defer n.names.Remove(req.Name, addr)
+	}
 	lease := attach.Lease{Addr: netip.PrefixFrom(addr, h.bits), Gateway: n.gw.Addr(), MTU: n.gw.MTU()}
 	for _, p := range req.Publish {
 		pub, err := n.gw.Publish(gateway.Publication{Protocol: p.Protocol, Host: p.Host, Guest: netip.AddrPortFrom(addr, p.Guest)})

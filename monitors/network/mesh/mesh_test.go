@@ -73,6 +73,22 @@ func TestNameOfTheGone(t *testing.T) {
 	}
 }
 
+// A vNode that runs on another host now is known, also after it has left the one that
+// it was on.
+func TestNameOfTheMoved(t *testing.T) {
+	w := newWorld(t, 2)
+	a, _ := w.join(w.sites[0], "a", "front")
+	b, plug := w.join(w.sites[0], "b", "front")
+	w.table.Ports[1].Host = w.sites[1].id
+	w.apply()
+	plug.Close()
+	w.eventually("it has left", func() bool { return w.sites[0].nets.Plugged() == 1 })
+	found, err := a.Resolver().LookupNetIP(t.Context(), "ip4", "b")
+	if err != nil || len(found) != 1 || found[0] != b.Addr {
+		t.Errorf("b is %v, %v", found, err)
+	}
+}
+
 // Guests of different networks don't reach each other, on one host or two, nor know
 // each other's names.
 func TestNetworksAreApart(t *testing.T) {

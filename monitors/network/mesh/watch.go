@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"splitvm/remote/api"
 	"splitvm/remote/rack"
 )
@@ -19,6 +21,10 @@ type Watch struct {
 	Apply  func(Table)
 	Log    *slog.Logger
 }
+
+// maxTable is the largest table as a message: of all vNodes that there are addresses
+// for, with long names.
+const maxTable = 32 << 20
 
 // Run applies each table until ctx ends. What the last one said holds while no
 // global monitor answers.
@@ -54,7 +60,7 @@ func (w *Watch) follow(ctx context.Context, c api.NetworksClient) (got bool, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stream, err := c.WatchNetworks(ctx, &api.WatchNetworksRequest{Processor: id, Mesh: w.Mesh})
+	stream, err := c.WatchNetworks(ctx, &api.WatchNetworksRequest{Processor: id, Mesh: w.Mesh}, grpc.MaxCallRecvMsgSize(maxTable))
 	if err != nil {
 		return false, err
 	}
