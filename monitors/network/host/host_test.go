@@ -210,12 +210,16 @@ func TestJoinAgain(t *testing.T) {
 	if err := place.Accept(network.Checksum); err != nil {
 		t.Fatal(err)
 	}
-	one()
-	_, two := serveAt(t, path, Config{Range: DefaultRange, Rack: true})
-	for deadline := time.Now().Add(patience); !two.has("front", addr); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("it did not join again")
+	before := descriptors(t)
+	for range 5 {
+		one()
+		end, two := serveAt(t, path, Config{Range: DefaultRange, Rack: true})
+		for deadline := time.Now().Add(patience); !two.has("front", addr); time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal("it did not join again")
+			}
 		}
+		one = end
 	}
 	if got := v.arp(v.Gateway); !isARP(got, 2, v.Gateway) {
 		t.Errorf("the gateway's answer: %x", got)
@@ -230,9 +234,29 @@ func TestJoinAgain(t *testing.T) {
 			t.Fatalf("the published port: %v", err)
 		}
 	}
+	for deadline := time.Now().Add(patience); descriptors(t) > before; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d descriptors, and %d before the networks were lost", descriptors(t), before)
+		}
+	}
 	if err := place.Close(); err != nil {
 		t.Error(err)
 	}
+}
+
+// descriptors is the number of sockets that are open: other files may come and go.
+func descriptors(t *testing.T) (n int) {
+	t.Helper()
+	list, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range list {
+		if to, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil && strings.HasPrefix(to, "socket:") {
+			n++
+		}
+	}
+	return n
 }
 
 // has tells whether an address is in use.

@@ -89,6 +89,7 @@ func (p *Place) Close() error {
 func (p *Place) keep() {
 	for {
 		io.Copy(io.Discard, p.plug.conn) // nothing comes but the end
+		p.plug.Close()
 		if p.ctx.Err() != nil {
 			return
 		}
