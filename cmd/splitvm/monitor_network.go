@@ -6,11 +6,16 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/urfave/cli/v3"
+	"golang.org/x/sync/errgroup"
 
 	"splitvm/monitors/network/host"
 )
@@ -35,6 +40,7 @@ Example:
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "socket", Value: networkSocket(), Usage: "Unix socket `PATH` that vNodes join by"},
 			&cli.StringFlag{Name: "range", Value: host.DefaultRange.String(), Usage: "`ADDR/LEN` of which each network gets a /24; on a rack, of each network"},
+			&cli.StringFlag{Name: "metrics", Usage: "serve Prometheus metrics at http://`HOST:PORT`/metrics"},
 			&cli.StringFlag{Name: "processor", Hidden: true, Usage: "the networks are those of the rack's vNodes at the processor monitor whose data are in `DIR`"},
 			&cli.StringFlag{Name: "mesh", Hidden: true, Usage: "take other hosts' frames at `HOST:PORT`"},
 			&cli.StringSliceFlag{Name: "global", Hidden: true, Usage: "the rack's global monitor at `HOST:PORT`"},
@@ -50,10 +56,12 @@ Example:
 				if err != nil {
 					return err
 				}
-				return serveNetworks(ctx, c.String("socket"), h, cfg.Log)
+				return withMetrics(ctx, c.String("metrics"), []prometheus.Collector{h}, func(ctx context.Context) error {
+					return serveNetworks(ctx, c.String("socket"), h, cfg.Log)
+				})
 			}
 			if dir := c.String("processor"); dir != "" {
-				n := rackNetworks{dir: dir, socket: c.String("socket"), mesh: c.String("mesh"), globals: globals(c), cfg: cfg, look: aloneLook}
+				n := rackNetworks{dir: dir, socket: c.String("socket"), mesh: c.String("mesh"), globals: globals(c), cfg: cfg, look: aloneLook, metrics: c.String("metrics")}
 				serve = n.serve
 			}
 			if err := serve(ctx); err != nil {
@@ -83,4 +91,32 @@ func serveNetworks(ctx context.Context, path string, h *host.Networks, log *slog
 	}
 	log.Info("networks", "socket", path)
 	return errors.Join(h.Serve(l), h.Close())
+}
+
+// withMetrics serves metrics at an address, unless that is empty, while do runs.
+func withMetrics(ctx context.Context, address string, of []prometheus.Collector, do func(context.Context) error) error {
+	if address == "" {
+		return do(ctx)
+	}
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return fmt.Errorf("metrics endpoint: %w", err)
+	}
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(of...)
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
+	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	g, ctx := errgroup.WithContext(ctx)
+	context.AfterFunc(ctx, func() { srv.Close() })
+	g.Go(func() error {
+		if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve metrics: %w", err)
+		}
+		return nil
+	})
+	g.Go(func() error { defer cancel(); return do(ctx) })
+	return g.Wait()
 }

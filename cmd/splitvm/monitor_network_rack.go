@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"splitvm/monitors/network/host"
@@ -24,6 +25,7 @@ type rackNetworks struct {
 	dir, socket, mesh string
 	globals           []string
 	cfg               host.Config
+	metrics           string        // HOST:PORT; empty: none
 	look              time.Duration // how often to look whether anybody is there
 }
 
@@ -42,6 +44,10 @@ func (r *rackNetworks) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	return withMetrics(ctx, r.metrics, []prometheus.Collector{h, m}, func(ctx context.Context) error { return r.run(ctx, h, m) })
+}
+
+func (r *rackNetworks) run(ctx context.Context, h *host.Networks, m *mesh.Mesh) error {
 	watch := &mesh.Watch{Global: r.globals, Member: r.member, Mesh: m.Addr().String(), Apply: m.Apply, Log: r.cfg.Log}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -33,6 +33,7 @@ func monitorProcessorCommand() *cli.Command {
 			&cli.StringFlag{Name: "excache", Required: true, Validator: sizeFlag, Usage: "cache of remote memory for all vNodes together, as `SIZE`"},
 			&cli.IntFlag{Name: "vcpus", Value: runtime.NumCPU(), Usage: "`NUMBER` of this host's CPUs for vNodes"},
 			&cli.StringFlag{Name: "metrics", Usage: "serve Prometheus metrics at http://`HOST:PORT`/metrics"},
+			&cli.StringFlag{Name: "network-metrics", Usage: "serve those of the vNodes' networks, which are a process of their own, at http://`HOST:PORT`/metrics"},
 			&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "log each division of the ExCache"},
 		}, memberFlags()...),
 		Action: runMonitorProcessor,
@@ -62,6 +63,9 @@ func runMonitorProcessor(ctx context.Context, c *cli.Command) error {
 func networkCommand(c *cli.Command, dir string) func(socket string) *exec.Cmd {
 	return func(socket string) *exec.Cmd {
 		args := []string{"monitor", "network", "--socket", socket, "--processor", dir, "--mesh", meshAddress(c.String("listen"))}
+		if m := c.String("network-metrics"); m != "" {
+			args = append(args, "--metrics", m)
+		}
 		for _, g := range globals(c) {
 			args = append(args, "--global", g)
 		}

@@ -67,7 +67,8 @@ type one struct {
 	sw    *network.Switch
 	gw    *gateway.Gateway
 	names *names.Table
-	used  map[netip.Addr]string // by which vNode; guarded by Networks.mu
+	used  map[netip.Addr]string        // by which vNode; guarded by Networks.mu
+	ports map[netip.Addr]*network.Port // of those that are plugged in; guarded by Networks.mu
 }
 
 // New makes a service without networks.
@@ -177,6 +178,7 @@ func (h *Networks) serve(c *net.UnixConn) error {
 		return err
 	}
 	defer port.Close()
+	h.note(n, port)
 	n.names.Set(req.Name, addr)
 	if !h.rack { // a rack's table says when: it may run on another host by now
 		defer n.names.Remove(req.Name, addr)

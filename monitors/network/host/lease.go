@@ -47,6 +47,14 @@ func (h *Networks) release(n *one, a netip.Addr) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(n.used, a)
+	delete(n.ports, a)
+}
+
+// note keeps a port until its address is released.
+func (h *Networks) note(n *one, p *network.Port) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	n.ports[p.Addr()] = p
 }
 
 // network needs mu.
@@ -61,7 +69,7 @@ func (h *Networks) network(name string) (*one, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &one{sw: network.NewSwitch(), names: &names.Table{}, used: map[netip.Addr]string{}}
+	n := &one{sw: network.NewSwitch(), names: &names.Table{}, used: map[netip.Addr]string{}, ports: map[netip.Addr]*network.Port{}}
 	n.gw, err = gateway.New(n.sw, gateway.Config{
 		Subnet: subnet, Addr: subnet.Addr().Next(), Names: n.names, Log: h.log,
 		Reachable: func(a netip.Addr) bool { return !h.within.Contains(a) },
