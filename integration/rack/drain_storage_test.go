@@ -268,3 +268,37 @@ func TestDrainStorageReplicated(t *testing.T) {
 	r.must("volume", "rm", "db")
 	r.empty()
 }
+
+// Of two volumes at one storage monitor a rebalance moves one to a monitor that has
+// joined, with its vNode running, every byte of it; what is even then stays. A volume
+// and its clone stay together.
+func TestRebalanceStorage(t *testing.T) {
+	r := storing(t)
+	if p := list[plan](r.rack, "rebalance"); len(p.Steps) != 0 {
+		t.Errorf("with one storage monitor: %+v", p)
+	}
+	r.spare("spare")
+	r.must("volume", "clone", "idle", "copy")
+	p := list[plan](r.rack, "rebalance", "--dry-run")
+	if len(p.Steps) != 1 || p.Steps[0].Volume != "db" || p.Steps[0].To != r.idOf("spare") {
+		t.Errorf("planned %+v, want that db moves to spare", p)
+	}
+	if p := list[plan](r.rack, "rebalance", "--only", "memory"); len(p.Steps) != 0 {
+		t.Errorf("memory only: %+v", p)
+	}
+	if p := list[plan](r.rack, "rebalance", "--only", "storage"); len(p.Steps) != 1 {
+		t.Errorf("moved %+v, want one", p)
+	}
+	v := r.volume("db")
+	if len(v.Monitors) != 1 || v.Monitors[0].Name != "spare" || !bytes.Equal(r.content("db", v.Monitors[0].Data[0]), r.image) {
+		t.Errorf("db is at %+v, or is not what was written", v.Monitors)
+	}
+	if w := r.vnode("w"); w.State != "VNODE_STATE_RUNNING" || !r.happened("rack.rebalance", "", "1 vRegions and volumes") {
+		t.Errorf("w: %+v, or no event says so", w)
+	}
+	if p := list[plan](r.rack, "rebalance"); len(p.Steps) != 0 {
+		t.Errorf("once more: %+v", p)
+	}
+	r.must("volume", "rm", "copy")
+	r.finish("spare")
+}

@@ -17,6 +17,7 @@ type plan struct {
 		VRegion string `json:"vregion"`
 		To      string `json:"to"`
 		Why     string `json:"why"`
+		Volume  string `json:"volume"`
 	} `json:"steps"`
 	Cancelled int `json:"cancelled"`
 }

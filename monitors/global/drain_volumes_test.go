@@ -1,6 +1,7 @@
 package global
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -91,5 +92,59 @@ func TestRemoveWhileMoving(t *testing.T) {
 	g.disk("c", 0)
 	if _, err := client.CreateVolume(t.Context(), &api.CreateVolumeRequest{Name: "w", Bytes: 9 << 30, Replicas: 2}); err == nil || !strings.Contains(err.Error(), "make volume") {
 		t.Errorf("placed at b and c, where b does not answer: %v", err)
+	}
+}
+
+// A rebalance evens out what storage monitors have promised, with one replica of a volume
+// at most, and none where another one is, and leaves alone what shares blocks or is read.
+func TestRebalanceVolumesPlan(t *testing.T) {
+	g := start(t, t.TempDir())
+	a := g.disk("a", 0)
+	client, members := api.NewVolumesClient(g.conn), api.NewMembersClient(g.conn)
+	create := func(name string, gib uint64, replicas uint32) {
+		t.Helper()
+		if _, err := client.CreateVolume(t.Context(), &api.CreateVolumeRequest{Name: name, Bytes: gib << 30, Replicas: replicas}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	plan := func(role api.Role) (names []string) {
+		t.Helper()
+		p, err := members.Rebalance(t.Context(), &api.RebalanceRequest{DryRun: true, Role: role})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range p.Steps {
+			names = append(names, s.Volume)
+		}
+		return names
+	}
+	create("base", 1, 1)
+	if _, err := client.BranchVolume(t.Context(), &api.BranchVolumeRequest{Name: "base", NewName: "clone"}); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"x", "y", "z"} {
+		create(name, 2, 1)
+	}
+	if names := plan(0); len(names) != 0 {
+		t.Errorf("one monitor: %v", names)
+	}
+	b := g.disk("b", 0)
+	names := plan(0)
+	if len(names) != 2 || slices.Contains(names, "base") || slices.Contains(names, "clone") {
+		t.Errorf("of 8 GiB 4 are to move, and no clone: %v", names)
+	}
+	if names := plan(api.Role_ROLE_MEMORY); len(names) != 0 {
+		t.Errorf("memory only: %v", names)
+	}
+	p, err := members.Rebalance(t.Context(), &api.RebalanceRequest{})
+	if err != nil || len(p.Steps) != 2 || p.Steps[0].From != a.id || p.Steps[0].To != b.id {
+		t.Fatalf("%v, %v", p, err)
+	}
+	moves, err := members.ListMoves(t.Context(), &api.ListMovesRequest{})
+	if err != nil || len(moves.Volumes) != 2 {
+		t.Errorf("%v, %v", moves, err)
+	}
+	if names := plan(0); len(names) != 2 {
+		t.Errorf("while they move: %v", names)
 	}
 }

@@ -1,6 +1,7 @@
 package global
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 
@@ -8,7 +9,7 @@ import (
 	"splitvm/remote/api"
 )
 
-// evenness is how far from the mean a memory monitor may be before a rebalance takes
+// evenness is how far from the mean a monitor may be before a rebalance takes
 // something from it, or gives it something.
 const evenness = 0.1
 
@@ -16,16 +17,45 @@ const evenness = 0.1
 func (l *leader) rebalance(in *api.RebalanceRequest) (*api.RebalancePlan, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if in.Cancel {
-		return l.cancelRebalance()
+	plan, began := &api.RebalancePlan{}, 0
+	var c change
+	if in.Role != api.Role_ROLE_STORAGE {
+		began += l.rebalanceVRegions(&c, in, plan)
 	}
-	steps, members := l.pools[api.Role_ROLE_MEMORY].Rebalance(l.movable(), evenness)
-	plan := &api.RebalancePlan{Steps: l.rebalanceSteps()}
+	if in.Role != api.Role_ROLE_MEMORY {
+		began += l.rebalanceVolumes(&c, in, plan)
+	}
+	slices.SortStableFunc(plan.Members, func(a, b *api.MemberBalance) int { return cmp.Compare(a.Member, b.Member) })
+	switch {
+	case in.Cancel && plan.Cancelled > 0:
+		l.happened(&c, "rack.rebalance-cancelled", about{}, "%d vRegions and volumes stay where they are", plan.Cancelled)
+	case !in.Cancel && began > 0:
+		l.happened(&c, "rack.rebalance", about{}, "%d vRegions and volumes are to move", began)
+		l.moves.nudge()
+	default:
+		return plan, nil
+	}
+	return plan, l.commit(&c)
+}
+
+// addMembers adds what a plan makes of the members of a role. The caller holds mu.
+func (l *leader) addMembers(plan *api.RebalancePlan, members []place.Balance) {
 	for _, m := range members {
 		plan.Members = append(plan.Members, &api.MemberBalance{Member: uint64(m.ID), Name: l.memberName(uint64(m.ID)),
 			LimitBytes: m.Limit, PromisedBytes: m.Before, PlannedBytes: m.After})
 	}
-	var c change
+}
+
+// rebalanceVRegions adds to the plan what vRegions are to move, or takes that back, and
+// tells how many begin. The caller holds mu.
+func (l *leader) rebalanceVRegions(c *change, in *api.RebalanceRequest, plan *api.RebalancePlan) int {
+	if in.Cancel {
+		l.cancelVRegions(c, plan)
+		return 0
+	}
+	steps, members := l.pools[api.Role_ROLE_MEMORY].Rebalance(l.movable(), evenness)
+	plan.Steps = append(plan.Steps, l.rebalanceSteps()...)
+	l.addMembers(plan, members)
 	for _, s := range steps {
 		r := l.known[s.Item.ID]
 		if in.DryRun {
@@ -33,15 +63,13 @@ func (l *leader) rebalance(in *api.RebalanceRequest) (*api.RebalancePlan, error)
 			continue
 		}
 		l.pools[api.Role_ROLE_MEMORY].Promise(s.To, place.Amount{r.Bytes})
-		l.aim(&c, r, uint64(s.To), s.Why)
+		l.aim(c, r, uint64(s.To), s.Why)
 		plan.Steps = append(plan.Steps, rebalanceStep(r))
 	}
-	if in.DryRun || len(steps) == 0 {
-		return plan, nil
+	if in.DryRun {
+		return 0
 	}
-	l.happened(&c, "rack.rebalance", about{}, "%d vRegions are to move", len(steps))
-	l.moves.nudge()
-	return plan, l.commit(&c)
+	return len(steps)
 }
 
 // movable lists the vRegions that can move or do already. The caller holds mu.
@@ -76,25 +104,19 @@ func (l *leader) leaving(r *api.VRegion) bool {
 	return m != nil && m.State != api.MemberState_MEMBER_STATE_UP
 }
 
-// cancelRebalance takes the targets away from what has not begun to move.
-func (l *leader) cancelRebalance() (*api.RebalancePlan, error) {
-	var c change
-	plan := &api.RebalancePlan{}
+// cancelVRegions takes the targets away from vRegions that have not begun to move. The
+// caller holds mu.
+func (l *leader) cancelVRegions(c *change, plan *api.RebalancePlan) {
 	for id, r := range l.moves.wanted {
 		switch {
 		case l.leaving(r):
 		case l.moves.active[id] != nil:
 			plan.Steps = append(plan.Steps, rebalanceStep(r))
 		default:
-			l.unaim(&c, r)
+			l.unaim(c, r)
 			plan.Cancelled++
 		}
 	}
-	if plan.Cancelled == 0 {
-		return plan, nil
-	}
-	l.happened(&c, "rack.rebalance-cancelled", about{}, "%d vRegions stay where they are", plan.Cancelled)
-	return plan, l.commit(&c)
 }
 
 // listMoves implements api.MembersServer.
@@ -104,6 +126,11 @@ func (l *leader) listMoves() *api.ListMovesResponse {
 	r := &api.ListMovesResponse{}
 	for _, id := range slices.Sorted(maps.Keys(l.moves.wanted)) {
 		r.Moves = append(r.Moves, l.moveOf(l.moves.wanted[id]))
+	}
+	for _, name := range slices.Sorted(maps.Keys(l.volumes)) {
+		if v := l.volumes[name]; v.MovesTo != 0 {
+			r.Volumes = append(r.Volumes, &api.VolumeMove{Volume: name, From: v.MovesFrom, To: v.MovesTo, Active: v.TargetMade})
+		}
 	}
 	return r
 }

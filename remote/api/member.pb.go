@@ -1064,8 +1064,9 @@ func (x *VRegionMove) GetActive() bool {
 
 type RebalanceRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	DryRun        bool                   `protobuf:"varint,1,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"` // tell the plan and move nothing
-	Cancel        bool                   `protobuf:"varint,2,opt,name=cancel,proto3" json:"cancel,omitempty"`               // what was planned and has not begun does not move; what is moving goes on to its end
+	DryRun        bool                   `protobuf:"varint,1,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`    // tell the plan and move nothing
+	Cancel        bool                   `protobuf:"varint,2,opt,name=cancel,proto3" json:"cancel,omitempty"`                  // what was planned and has not begun does not move; what is moving goes on to its end
+	Role          Role                   `protobuf:"varint,3,opt,name=role,proto3,enum=splitvm.v1.Role" json:"role,omitempty"` // MEMORY: vRegions only, STORAGE: volumes only; ROLE_UNSPECIFIED: both
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1112,6 +1113,13 @@ func (x *RebalanceRequest) GetCancel() bool {
 		return x.Cancel
 	}
 	return false
+}
+
+func (x *RebalanceRequest) GetRole() Role {
+	if x != nil {
+		return x.Role
+	}
+	return Role_ROLE_UNSPECIFIED
 }
 
 // RebalancePlan is what is to move so that every monitor has promised an even part
@@ -1176,7 +1184,7 @@ func (x *RebalancePlan) GetCancelled() uint32 {
 	return 0
 }
 
-// RebalanceStep is one vRegion that is to move.
+// RebalanceStep is one vRegion, or one replica of a volume, that is to move.
 type RebalanceStep struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Vregion       uint64                 `protobuf:"varint,1,opt,name=vregion,proto3" json:"vregion,omitempty"`
@@ -1185,7 +1193,8 @@ type RebalanceStep struct {
 	To            uint64                 `protobuf:"varint,4,opt,name=to,proto3" json:"to,omitempty"`
 	Bytes         uint64                 `protobuf:"varint,5,opt,name=bytes,proto3" json:"bytes,omitempty"`
 	Why           string                 `protobuf:"bytes,6,opt,name=why,proto3" json:"why,omitempty"`
-	Epoch         uint64                 `protobuf:"varint,7,opt,name=epoch,proto3" json:"epoch,omitempty"` // of the vRegion when it is there
+	Epoch         uint64                 `protobuf:"varint,7,opt,name=epoch,proto3" json:"epoch,omitempty"`  // of the vRegion when it is there
+	Volume        string                 `protobuf:"bytes,8,opt,name=volume,proto3" json:"volume,omitempty"` // instead of a vRegion
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1269,7 +1278,14 @@ func (x *RebalanceStep) GetEpoch() uint64 {
 	return 0
 }
 
-// MemberBalance is what is promised of a memory monitor's memory.
+func (x *RebalanceStep) GetVolume() string {
+	if x != nil {
+		return x.Volume
+	}
+	return ""
+}
+
+// MemberBalance is what is promised of a memory or storage monitor's capacity.
 type MemberBalance struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Member        uint64                 `protobuf:"varint,1,opt,name=member,proto3" json:"member,omitempty"`
@@ -1385,6 +1401,7 @@ func (*ListMovesRequest) Descriptor() ([]byte, []int) {
 type ListMovesResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Moves         []*VRegionMove         `protobuf:"bytes,1,rep,name=moves,proto3" json:"moves,omitempty"` // of vRegions that have a target, those that wait for their turn included
+	Volumes       []*VolumeMove          `protobuf:"bytes,2,rep,name=volumes,proto3" json:"volumes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1424,6 +1441,83 @@ func (x *ListMovesResponse) GetMoves() []*VRegionMove {
 		return x.Moves
 	}
 	return nil
+}
+
+func (x *ListMovesResponse) GetVolumes() []*VolumeMove {
+	if x != nil {
+		return x.Volumes
+	}
+	return nil
+}
+
+// VolumeMove is a replica of a volume on its way to another storage monitor, or waiting
+// for its turn.
+type VolumeMove struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Volume        string                 `protobuf:"bytes,1,opt,name=volume,proto3" json:"volume,omitempty"`
+	From          uint64                 `protobuf:"varint,2,opt,name=from,proto3" json:"from,omitempty"` // members
+	To            uint64                 `protobuf:"varint,3,opt,name=to,proto3" json:"to,omitempty"`
+	Active        bool                   `protobuf:"varint,4,opt,name=active,proto3" json:"active,omitempty"` // it has begun
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VolumeMove) Reset() {
+	*x = VolumeMove{}
+	mi := &file_member_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VolumeMove) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VolumeMove) ProtoMessage() {}
+
+func (x *VolumeMove) ProtoReflect() protoreflect.Message {
+	mi := &file_member_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VolumeMove.ProtoReflect.Descriptor instead.
+func (*VolumeMove) Descriptor() ([]byte, []int) {
+	return file_member_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *VolumeMove) GetVolume() string {
+	if x != nil {
+		return x.Volume
+	}
+	return ""
+}
+
+func (x *VolumeMove) GetFrom() uint64 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+func (x *VolumeMove) GetTo() uint64 {
+	if x != nil {
+		return x.To
+	}
+	return 0
+}
+
+func (x *VolumeMove) GetActive() bool {
+	if x != nil {
+		return x.Active
+	}
+	return false
 }
 
 var File_member_proto protoreflect.FileDescriptor
@@ -1502,14 +1596,15 @@ const file_member_proto_rawDesc = "" +
 	"\fcopied_bytes\x18\x05 \x01(\x04R\vcopiedBytes\x12\x1d\n" +
 	"\n" +
 	"left_bytes\x18\x06 \x01(\x04R\tleftBytes\x12\x16\n" +
-	"\x06active\x18\a \x01(\bR\x06active\"C\n" +
+	"\x06active\x18\a \x01(\bR\x06active\"i\n" +
 	"\x10RebalanceRequest\x12\x17\n" +
 	"\adry_run\x18\x01 \x01(\bR\x06dryRun\x12\x16\n" +
-	"\x06cancel\x18\x02 \x01(\bR\x06cancel\"\x93\x01\n" +
+	"\x06cancel\x18\x02 \x01(\bR\x06cancel\x12$\n" +
+	"\x04role\x18\x03 \x01(\x0e2\x10.splitvm.v1.RoleR\x04role\"\x93\x01\n" +
 	"\rRebalancePlan\x12/\n" +
 	"\x05steps\x18\x01 \x03(\v2\x19.splitvm.v1.RebalanceStepR\x05steps\x123\n" +
 	"\amembers\x18\x02 \x03(\v2\x19.splitvm.v1.MemberBalanceR\amembers\x12\x1c\n" +
-	"\tcancelled\x18\x03 \x01(\rR\tcancelled\"\xa1\x01\n" +
+	"\tcancelled\x18\x03 \x01(\rR\tcancelled\"\xb9\x01\n" +
 	"\rRebalanceStep\x12\x18\n" +
 	"\avregion\x18\x01 \x01(\x04R\avregion\x12\x14\n" +
 	"\x05vnode\x18\x02 \x01(\x04R\x05vnode\x12\x12\n" +
@@ -1517,7 +1612,8 @@ const file_member_proto_rawDesc = "" +
 	"\x02to\x18\x04 \x01(\x04R\x02to\x12\x14\n" +
 	"\x05bytes\x18\x05 \x01(\x04R\x05bytes\x12\x10\n" +
 	"\x03why\x18\x06 \x01(\tR\x03why\x12\x14\n" +
-	"\x05epoch\x18\a \x01(\x04R\x05epoch\"\xa8\x01\n" +
+	"\x05epoch\x18\a \x01(\x04R\x05epoch\x12\x16\n" +
+	"\x06volume\x18\b \x01(\tR\x06volume\"\xa8\x01\n" +
 	"\rMemberBalance\x12\x16\n" +
 	"\x06member\x18\x01 \x01(\x04R\x06member\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1f\n" +
@@ -1525,9 +1621,16 @@ const file_member_proto_rawDesc = "" +
 	"limitBytes\x12%\n" +
 	"\x0epromised_bytes\x18\x04 \x01(\x04R\rpromisedBytes\x12#\n" +
 	"\rplanned_bytes\x18\x05 \x01(\x04R\fplannedBytes\"\x12\n" +
-	"\x10ListMovesRequest\"B\n" +
+	"\x10ListMovesRequest\"t\n" +
 	"\x11ListMovesResponse\x12-\n" +
-	"\x05moves\x18\x01 \x03(\v2\x17.splitvm.v1.VRegionMoveR\x05moves*d\n" +
+	"\x05moves\x18\x01 \x03(\v2\x17.splitvm.v1.VRegionMoveR\x05moves\x120\n" +
+	"\avolumes\x18\x02 \x03(\v2\x16.splitvm.v1.VolumeMoveR\avolumes\"`\n" +
+	"\n" +
+	"VolumeMove\x12\x16\n" +
+	"\x06volume\x18\x01 \x01(\tR\x06volume\x12\x12\n" +
+	"\x04from\x18\x02 \x01(\x04R\x04from\x12\x0e\n" +
+	"\x02to\x18\x03 \x01(\x04R\x02to\x12\x16\n" +
+	"\x06active\x18\x04 \x01(\bR\x06active*d\n" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vROLE_GLOBAL\x10\x01\x12\x12\n" +
@@ -1562,7 +1665,7 @@ func file_member_proto_rawDescGZIP() []byte {
 }
 
 var file_member_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_member_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_member_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_member_proto_goTypes = []any{
 	(Role)(0),                   // 0: splitvm.v1.Role
 	(MemberState)(0),            // 1: splitvm.v1.MemberState
@@ -1586,6 +1689,7 @@ var file_member_proto_goTypes = []any{
 	(*MemberBalance)(nil),       // 19: splitvm.v1.MemberBalance
 	(*ListMovesRequest)(nil),    // 20: splitvm.v1.ListMovesRequest
 	(*ListMovesResponse)(nil),   // 21: splitvm.v1.ListMovesResponse
+	(*VolumeMove)(nil),          // 22: splitvm.v1.VolumeMove
 }
 var file_member_proto_depIdxs = []int32{
 	0,  // 0: splitvm.v1.Member.role:type_name -> splitvm.v1.Role
@@ -1599,30 +1703,32 @@ var file_member_proto_depIdxs = []int32{
 	3,  // 8: splitvm.v1.ListMembersResponse.members:type_name -> splitvm.v1.Member
 	3,  // 9: splitvm.v1.DrainStatus.member:type_name -> splitvm.v1.Member
 	15, // 10: splitvm.v1.DrainStatus.moving:type_name -> splitvm.v1.VRegionMove
-	18, // 11: splitvm.v1.RebalancePlan.steps:type_name -> splitvm.v1.RebalanceStep
-	19, // 12: splitvm.v1.RebalancePlan.members:type_name -> splitvm.v1.MemberBalance
-	15, // 13: splitvm.v1.ListMovesResponse.moves:type_name -> splitvm.v1.VRegionMove
-	4,  // 14: splitvm.v1.Members.Register:input_type -> splitvm.v1.RegisterRequest
-	6,  // 15: splitvm.v1.Members.Heartbeat:input_type -> splitvm.v1.HeartbeatRequest
-	8,  // 16: splitvm.v1.Members.Leave:input_type -> splitvm.v1.LeaveRequest
-	12, // 17: splitvm.v1.Members.Drain:input_type -> splitvm.v1.DrainRequest
-	13, // 18: splitvm.v1.Members.GetDrain:input_type -> splitvm.v1.DrainRef
-	16, // 19: splitvm.v1.Members.Rebalance:input_type -> splitvm.v1.RebalanceRequest
-	20, // 20: splitvm.v1.Members.ListMoves:input_type -> splitvm.v1.ListMovesRequest
-	10, // 21: splitvm.v1.Members.ListMembers:input_type -> splitvm.v1.ListMembersRequest
-	5,  // 22: splitvm.v1.Members.Register:output_type -> splitvm.v1.RegisterResponse
-	7,  // 23: splitvm.v1.Members.Heartbeat:output_type -> splitvm.v1.HeartbeatResponse
-	9,  // 24: splitvm.v1.Members.Leave:output_type -> splitvm.v1.LeaveResponse
-	14, // 25: splitvm.v1.Members.Drain:output_type -> splitvm.v1.DrainStatus
-	14, // 26: splitvm.v1.Members.GetDrain:output_type -> splitvm.v1.DrainStatus
-	17, // 27: splitvm.v1.Members.Rebalance:output_type -> splitvm.v1.RebalancePlan
-	21, // 28: splitvm.v1.Members.ListMoves:output_type -> splitvm.v1.ListMovesResponse
-	11, // 29: splitvm.v1.Members.ListMembers:output_type -> splitvm.v1.ListMembersResponse
-	22, // [22:30] is the sub-list for method output_type
-	14, // [14:22] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	0,  // 11: splitvm.v1.RebalanceRequest.role:type_name -> splitvm.v1.Role
+	18, // 12: splitvm.v1.RebalancePlan.steps:type_name -> splitvm.v1.RebalanceStep
+	19, // 13: splitvm.v1.RebalancePlan.members:type_name -> splitvm.v1.MemberBalance
+	15, // 14: splitvm.v1.ListMovesResponse.moves:type_name -> splitvm.v1.VRegionMove
+	22, // 15: splitvm.v1.ListMovesResponse.volumes:type_name -> splitvm.v1.VolumeMove
+	4,  // 16: splitvm.v1.Members.Register:input_type -> splitvm.v1.RegisterRequest
+	6,  // 17: splitvm.v1.Members.Heartbeat:input_type -> splitvm.v1.HeartbeatRequest
+	8,  // 18: splitvm.v1.Members.Leave:input_type -> splitvm.v1.LeaveRequest
+	12, // 19: splitvm.v1.Members.Drain:input_type -> splitvm.v1.DrainRequest
+	13, // 20: splitvm.v1.Members.GetDrain:input_type -> splitvm.v1.DrainRef
+	16, // 21: splitvm.v1.Members.Rebalance:input_type -> splitvm.v1.RebalanceRequest
+	20, // 22: splitvm.v1.Members.ListMoves:input_type -> splitvm.v1.ListMovesRequest
+	10, // 23: splitvm.v1.Members.ListMembers:input_type -> splitvm.v1.ListMembersRequest
+	5,  // 24: splitvm.v1.Members.Register:output_type -> splitvm.v1.RegisterResponse
+	7,  // 25: splitvm.v1.Members.Heartbeat:output_type -> splitvm.v1.HeartbeatResponse
+	9,  // 26: splitvm.v1.Members.Leave:output_type -> splitvm.v1.LeaveResponse
+	14, // 27: splitvm.v1.Members.Drain:output_type -> splitvm.v1.DrainStatus
+	14, // 28: splitvm.v1.Members.GetDrain:output_type -> splitvm.v1.DrainStatus
+	17, // 29: splitvm.v1.Members.Rebalance:output_type -> splitvm.v1.RebalancePlan
+	21, // 30: splitvm.v1.Members.ListMoves:output_type -> splitvm.v1.ListMovesResponse
+	11, // 31: splitvm.v1.Members.ListMembers:output_type -> splitvm.v1.ListMembersResponse
+	24, // [24:32] is the sub-list for method output_type
+	16, // [16:24] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_member_proto_init() }
@@ -1636,7 +1742,7 @@ func file_member_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_member_proto_rawDesc), len(file_member_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   20,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

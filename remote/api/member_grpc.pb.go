@@ -54,10 +54,11 @@ type MembersClient interface {
 	GetDrain(ctx context.Context, in *DrainRef, opts ...grpc.CallOption) (*DrainStatus, error)
 	// Rebalance has vRegions move from memory monitors that have promised much of
 	// their memory to those that have promised little, if they differ by more than a
-	// tenth of the mean; draining monitors take no part. It tells the plan and does not
-	// wait for the moves.
+	// tenth of the mean, and volumes likewise from storage monitor to storage monitor, but
+	// for those that share blocks with others; draining monitors take no part. It tells the
+	// plan and does not wait for the moves.
 	Rebalance(ctx context.Context, in *RebalanceRequest, opts ...grpc.CallOption) (*RebalancePlan, error)
-	// ListMoves tells which vRegions are to move, for whatever reason.
+	// ListMoves tells what is to move, for whatever reason.
 	ListMoves(ctx context.Context, in *ListMovesRequest, opts ...grpc.CallOption) (*ListMovesResponse, error)
 	// ListMembers tells who is here, by id.
 	ListMembers(ctx context.Context, in *ListMembersRequest, opts ...grpc.CallOption) (*ListMembersResponse, error)
@@ -174,10 +175,11 @@ type MembersServer interface {
 	GetDrain(context.Context, *DrainRef) (*DrainStatus, error)
 	// Rebalance has vRegions move from memory monitors that have promised much of
 	// their memory to those that have promised little, if they differ by more than a
-	// tenth of the mean; draining monitors take no part. It tells the plan and does not
-	// wait for the moves.
+	// tenth of the mean, and volumes likewise from storage monitor to storage monitor, but
+	// for those that share blocks with others; draining monitors take no part. It tells the
+	// plan and does not wait for the moves.
 	Rebalance(context.Context, *RebalanceRequest) (*RebalancePlan, error)
-	// ListMoves tells which vRegions are to move, for whatever reason.
+	// ListMoves tells what is to move, for whatever reason.
 	ListMoves(context.Context, *ListMovesRequest) (*ListMovesResponse, error)
 	// ListMembers tells who is here, by id.
 	ListMembers(context.Context, *ListMembersRequest) (*ListMembersResponse, error)
