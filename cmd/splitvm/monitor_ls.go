@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -30,6 +31,30 @@ func monitorLsCommand() *cli.Command {
 			})
 		},
 	}
+}
+
+// A memberNamer gives members' names by their IDs, with commas between them; an ID
+// stands for a member that is gone, and nothing for 0, which is none.
+type memberNamer func(ids ...uint64) string
+
+func memberNames(ctx context.Context, conn *grpc.ClientConn) (memberNamer, error) {
+	r, err := api.NewMembersClient(conn).ListMembers(ctx, &api.ListMembersRequest{})
+	if err != nil {
+		return nil, err
+	}
+	names := make(map[uint64]string)
+	for _, m := range r.Members {
+		names[m.Id] = m.Name
+	}
+	return func(ids ...uint64) string {
+		var list []string
+		for _, id := range ids {
+			if id != 0 {
+				list = append(list, cmp.Or(names[id], strconv.FormatUint(id, 10)))
+			}
+		}
+		return strings.Join(list, ",")
+	}, nil
 }
 
 func memberTable(list []*api.Member) table {

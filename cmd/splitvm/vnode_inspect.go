@@ -1,9 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/urfave/cli/v3"
@@ -28,13 +29,18 @@ func inspectCommand() *cli.Command {
 				if err != nil {
 					return err
 				}
-				return print(c, message{r}, inspectTable(r))
+				names, err := memberNames(ctx, conn)
+				if err != nil {
+					return err
+				}
+				slices.SortFunc(r.Vregions, func(a, b *api.VRegion) int { return cmp.Compare(a.Index, b.Index) })
+				return print(c, message{r}, inspectTable(r, names))
 			})
 		},
 	}
 }
 
-func inspectTable(r *api.InspectVNodeResponse) table {
+func inspectTable(r *api.InspectVNodeResponse, names memberNamer) table {
 	v := r.Vnode
 	t := table{head: []string{"WHAT", "VALUE", "WHY"}}
 	add := func(what, value, why string) { t.rows = append(t.rows, []string{what, value, why}) }
@@ -45,10 +51,10 @@ func inspectTable(r *api.InspectVNodeResponse) table {
 		add("published", p, "at the processor's host")
 	}
 	if v.Processor != 0 {
-		add("processor", fmt.Sprint(v.Processor), v.ProcessorWhy)
+		add("processor", names(v.Processor), v.ProcessorWhy)
 	}
 	for _, x := range r.Vregions {
-		add(fmt.Sprintf("vRegion %d", x.Index), fmt.Sprintf("%d MiB at %s", x.Bytes>>20, owners(x)), x.Why)
+		add(fmt.Sprintf("vRegion %d", x.Index), fmt.Sprintf("%d MiB at %s", x.Bytes>>20, names(x.Owners...)), x.Why)
 	}
 	for i, x := range r.Volumes {
 		m := v.Spec.Volumes[i]
@@ -62,12 +68,4 @@ func inspectTable(r *api.InspectVNodeResponse) table {
 		add(time.UnixMilli(e.UnixMs).Format(time.TimeOnly), e.Kind, e.Text)
 	}
 	return t
-}
-
-func owners(x *api.VRegion) string {
-	var list []string
-	for _, o := range x.Owners {
-		list = append(list, fmt.Sprint(o))
-	}
-	return strings.Join(list, ",")
 }

@@ -39,21 +39,17 @@ Examples:
 				if err != nil {
 					return err
 				}
+				names, err := memberNames(ctx, conn)
+				if err != nil {
+					return err
+				}
 				t := table{head: []string{"VREGION", "VNODE", "INDEX", "SIZE", "HELD", "EPOCH", "OWNERS", "MOVES TO", "WHY"}}
 				for _, x := range r.Vregions {
 					t.rows = append(t.rows, []string{remote.VRegionID(x.Id).String(), strconv.FormatUint(x.Vnode, 10), strconv.Itoa(int(x.Index)),
-						units.BytesSize(float64(x.Bytes)), units.BytesSize(float64(x.HeldBytes)), fmt.Sprint(x.Epoch), owners(x), movesTo(x), x.Why})
+						units.BytesSize(float64(x.Bytes)), units.BytesSize(float64(x.HeldBytes)), fmt.Sprint(x.Epoch), names(x.Owners...), names(x.Target), x.Why})
 				}
 				return print(c, messages(r.Vregions), t)
 			})
 		},
 	}
-}
-
-// movesTo is the member that a vRegion moves to.
-func movesTo(x *api.VRegion) string {
-	if x.Target == 0 {
-		return ""
-	}
-	return strconv.FormatUint(x.Target, 10)
 }

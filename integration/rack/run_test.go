@@ -34,8 +34,8 @@ func TestRun(t *testing.T) {
 		}
 		return true
 	})
-	if out := r.must("inspect", "long"); !strings.Contains(out, "least-load") {
-		t.Errorf("inspect does not say why:\n%s", out)
+	if out := r.must("inspect", "long"); !strings.Contains(out, "least-load") || strings.Count(out, "MiB at memory-") != 4 {
+		t.Errorf("inspect does not say where and why:\n%s", out)
 	}
 	if out, err := r.try("rm", "long"); err == nil {
 		t.Errorf("a running vNode was removed: %s", out)
