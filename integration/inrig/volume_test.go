@@ -79,13 +79,13 @@ func TestVolume(t *testing.T) {
 	needRig(t)
 	address := volumeAt(t, 7081, "1G")
 	const script = `set -e
-mkdir -p /tmp/mod /tmp/m
+mkdir -p /tmp/mod /tmp/m # and mke2fs by its path: the shell would take its own
 mount -t squashfs -o ro /dev/vdb /tmp/mod
 for m in /tmp/mod/*; do insmod $m 2>/dev/null || true; done
 dd if=/dev/urandom of=/tmp/noise bs=1M count=24 2>/dev/null
 for fs in ext4 xfs; do
 	case $fs in
-	ext4) mke2fs -q -F -t ext4 /dev/vdc; check="e2fsck -f -n /dev/vdc" ;;
+	ext4) /usr/sbin/mke2fs -q -F -t ext4 /dev/vdc; check="e2fsck -f -n /dev/vdc" ;;
 	xfs) mkfs.xfs -q -f /dev/vdc; check="xfs_repair -n /dev/vdc" ;;
 	esac
 	mount -t $fs -o discard /dev/vdc /tmp/m
@@ -97,7 +97,7 @@ for fs in ext4 xfs; do
 	cmp /tmp/noise /tmp/m/1/noise && cmp /tmp/noise /tmp/m/3/noise && echo $fs is right
 	umount /tmp/m
 done`
-	out, errs, status := splitvmRun(t, "6.12", "bzImage", []string{"--local", "--disk", rootDisk(t, "root.squashfs") + ",ro",
+	out, errs, status := splitvmRun(t, "6.12", "bzImage", []string{"--local", "--disk", "/images/root.squashfs,ro",
 		"--disk", moduleDisk(t, "6.12", "xfs") + ",ro", "--storage-monitor", address, "--volume", "vol,serial=vol"}, "/bin/sh", "-c", script)
 	if status != 0 || out != "ext4 is right\nxfs is right\n" {
 		t.Errorf("status %d, output %q, stderr %q", status, out, errs)
