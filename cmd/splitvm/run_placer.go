@@ -2,19 +2,23 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 
 	"splitvm/ept/handoff"
 	"splitvm/remote"
 	"splitvm/remote/api"
 )
 
-// placeTime bounds the wait for a rack that places memory.
-const placeTime = 30 * time.Second
+// placeTime bounds the wait for a rack that places memory; the pager asks again, and tells
+// the reason when it has to give up.
+const placeTime = 5 * time.Second
 
 // rackPlacer asks the rack for the owners of vRegions.
 type rackPlacer struct {
@@ -37,8 +41,12 @@ func (p *rackPlacer) place(ctx context.Context, index uint32) (handoff.Placed, e
 	defer cancel()
 	out, err := api.NewVRegionsClient(p.conn).PlaceVRegions(ctx, &api.PlaceVRegionsRequest{
 		Vnode: p.rack.vnode, Run: p.rack.run, Bytes: p.bytes, Indices: []uint32{index}})
+	switch status.Code(err) {
+	case codes.Canceled, codes.DeadlineExceeded, codes.Unavailable: // as far as a processor monitor can tell
+		err = errors.New("no global monitor has answered")
+	}
 	if err != nil {
-		return handoff.Placed{}, plain(err)
+		return handoff.Placed{}, fmt.Errorf("ask the rack: %w (`splitvm monitor ls` tells whether a global monitor answers, and which memory monitors there are)", plain(err))
 	}
 	if len(out.Vregions) != 1 || out.Vregions[0].Index != index {
 		return handoff.Placed{}, fmt.Errorf("asked for vRegion %d, got %v", index, out.Vregions)

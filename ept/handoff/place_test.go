@@ -102,6 +102,9 @@ func TestAsking(t *testing.T) {
 	if _, err := p.Place(t.Context(), 4); !errors.Is(err, refused) {
 		t.Errorf("%v, want why there is none", err)
 	}
+	if _, err := p.Place(t.Context(), 4); !errors.Is(err, errPlacing) || !errors.Is(err, refused) {
+		t.Errorf("%v, want that it is asked for, and what was said before", err)
+	}
 	if r, err := p.Region(4); err != nil || len(r.Owners) != 0 {
 		t.Errorf("%+v, %v", r, err)
 	}

@@ -25,16 +25,18 @@ type placement struct {
 	mu     sync.Mutex
 	made   map[int]bool      // guarded by mu
 	asking map[int]*question // guarded by mu
+	why    map[int]error     // the last refusal of each that has none yet; guarded by mu
 }
 
 // question is that for a vRegion's owners.
 type question struct {
-	done chan struct{} // closed with the answer
-	err  error         // written before that
+	done   chan struct{} // closed with the answer
+	err    error         // written before that
+	before error         // the answer before this one; immutable
 }
 
-// placePatience is how long a write-back waits for the VMM, which is told in a moment
-// if all is well. Other vRegions' lines wait too.
+// placePatience is how long the first write-back waits for the VMM, which is told in a
+// moment if all is well. Other vRegions' lines wait too.
 const placePatience = 250 * time.Millisecond
 
 var errPlacing = errors.New("the rack has not said yet which memory monitors are to own it")
@@ -42,7 +44,7 @@ var errPlacing = errors.New("the rack has not said yet which memory monitors are
 var _ ept.Placement = (*placement)(nil)
 
 func newPlacement(a *Attach, peers *peers, ask func(uint32)) *placement {
-	p := &placement{peers: peers, lines: a.Layout.RegionLines, ask: ask, made: make(map[int]bool), asking: make(map[int]*question)}
+	p := &placement{peers: peers, lines: a.Layout.RegionLines, ask: ask, made: make(map[int]bool), asking: make(map[int]*question), why: make(map[int]error)}
 	regions := make(map[int]ept.Region)
 	for _, r := range a.Regions {
 		region := ept.Region{At: remote.Owned{VRegion: r.ID, Epoch: r.Epoch}}
@@ -97,23 +99,27 @@ func (p *placement) await(ctx context.Context, i int) error {
 	q := p.asking[i]
 	first := q == nil
 	if first {
-		q = &question{done: make(chan struct{})}
+		q = &question{done: make(chan struct{}), before: p.why[i]}
 		p.asking[i] = q
 	}
 	p.mu.Unlock()
-	if first {
-		p.ask(uint32(i))
+	if !first { // somebody has waited already, and other vRegions' lines shall not
+		return q.wait(ctx, 0)
 	}
-	return q.wait(ctx)
+	p.ask(uint32(i))
+	return q.wait(ctx, placePatience)
 }
 
-func (q *question) wait(ctx context.Context) error {
-	timer := time.NewTimer(placePatience)
+func (q *question) wait(ctx context.Context, patience time.Duration) error {
+	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	select {
 	case <-q.done:
 		return q.err
 	case <-timer.C:
+		if q.before != nil {
+			return fmt.Errorf("%w, and before that: %w", errPlacing, q.before)
+		}
 		return errPlacing
 	case <-ctx.Done():
 		return ctx.Err()
@@ -129,8 +135,11 @@ func (p *placement) placed(i int, r ept.Region, err error) {
 		return
 	}
 	delete(p.asking, i)
+	delete(p.why, i)
 	if err == nil {
 		p.set(i, r)
+	} else {
+		p.why[i] = err
 	}
 	q.err = err
 	close(q.done)
