@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"splitvm/remote/threads"
 	"splitvm/vmm/virtio"
 	"splitvm/vmm/virtio/virtq"
 )
@@ -53,10 +54,18 @@ func (q *queue) stop() {
 func (q *queue) run() {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	undo, err := threads.Batch()
+	if err != nil {
+		q.fail(err)
+		return
+	}
 	q.session = q.dev.Backend.Begin(q.vq.Kick)
-	err := q.loop()
+	err = q.loop()
 	if cerr := q.session.Close(); err == nil && cerr != nil {
 		err = fmt.Errorf("end a block session: %w", cerr)
+	}
+	if uerr := undo(); err == nil {
+		err = uerr
 	}
 	q.notify()
 	if err != nil {
