@@ -144,6 +144,11 @@ func (l *leader) heartbeat(ctx context.Context, in *api.HeartbeatRequest) (*api.
 	answer.State = m.State
 	lease := m.lease
 	l.mu.Unlock()
+	if len(answer.Forget) > 0 { // another one that leads may have placed them
+		if err := l.store.leads(ctx); err != nil {
+			return nil, status.Errorf(codes.Unavailable, "tell member %d what to forget: %v", in.Id, err)
+		}
+	}
 	if _, err := l.store.client.KeepAliveOnce(ctx, lease); err != nil {
 		return nil, status.Errorf(codes.Unavailable, "renew the lease of member %d: %v", in.Id, err)
 	}

@@ -49,14 +49,20 @@ func notLeading(why error) error {
 	return status.Errorf(codes.Unavailable, "this global monitor does not lead: %v", why)
 }
 
-// led calls do with the leader, if that is here.
+// led calls do with the leader, if that is here. What a leader says whose leadership has
+// ended meanwhile is not passed on: it may be of a change that could not be written.
 func led[T any](s *server, do func(*leader) (T, error)) (T, error) {
 	l := s.m.leader.Load()
 	if l == nil || l.ctx.Err() != nil {
 		var none T
 		return none, status.Error(codes.Unavailable, "this global monitor does not lead")
 	}
-	return do(l)
+	answer, err := do(l)
+	if err == nil && l.ctx.Err() != nil {
+		var none T
+		return none, notLeading(context.Cause(l.ctx))
+	}
+	return answer, err
 }
 
 func (s *server) Register(ctx context.Context, r *api.RegisterRequest) (*api.RegisterResponse, error) {

@@ -63,6 +63,18 @@ func (c *change) text(key, value string) { c.ops = append(c.ops, clientv3.OpPut(
 
 func (c *change) remove(key string) { c.ops = append(c.ops, clientv3.OpDelete(key)) }
 
+// leads tells whether the election is still ours: a leader that was stopped for a while
+// may not know yet that it isn't.
+func (s *store) leads(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, writeTime)
+	defer cancel()
+	r, err := s.client.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(s.key), "=", s.rev)).Commit()
+	if err == nil && !r.Succeeded {
+		err = errDeposed
+	}
+	return err
+}
+
 // commit writes a change, provided that the election is still ours: at once, or
 // in the order of the change if it is too large for one transaction. Where it is
 // cut short, what is missing is the end of it.
