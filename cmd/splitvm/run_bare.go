@@ -35,13 +35,7 @@ func runBare(ctx context.Context, o options) (status int, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	if n.far != nil {
-		go func() {
-			select {
-			case <-ctx.Done():
-			case <-n.far.keeper.Done():
-				cancel(lostMemory{n.far.keeper.Err()})
-			}
-		}()
+		go n.far.guard(ctx.Done(), func(err error) { cancel(lostMemory{err}) })
 	}
 	if o.withParent {
 		go watchParent(func() { cancel(errors.New("the parent process died")) })
@@ -57,7 +51,7 @@ func bareStatus(ctx context.Context, r *vmbare.Result, err error) (int, error) {
 	var lost lostMemory
 	switch cause := context.Cause(ctx); {
 	case errors.As(cause, &lost):
-		return 0, fmt.Errorf("the guest can't go on: remote memory: %w", lost.error)
+		return 0, lost.error
 	case errors.Is(cause, context.Canceled):
 		return exitStopped + 15, nil // by a signal to splitvm
 	case err != nil:

@@ -13,6 +13,7 @@ import (
 	"splitvm/guest/init/report"
 	"splitvm/guest/layout"
 	"splitvm/remote/threads"
+	"splitvm/vmm"
 	"splitvm/vmm/kvm"
 	"splitvm/vmm/memory"
 	"splitvm/vmm/pc"
@@ -53,7 +54,8 @@ func run(ctx context.Context, o options) (status int, err error) {
 	running, stop := n.io.start(ctx, n.machine, o.withParent)
 	defer stop()
 	if n.far != nil {
-		go n.far.guard(n.machine.VM)
+		vm := n.machine.VM
+		go n.far.guard(vm.Ended(), func(err error) { vm.End(vmm.Outcome{End: vmm.Failed, Err: err}) })
 	}
 	// A vCPU is in KVM_RUN most of the time, and a disk's queue waits for it.
 	if err := threads.Block(o.vcpus * (1 + len(o.disks))); err != nil {

@@ -15,7 +15,6 @@ import (
 	"splitvm/guest/layout"
 	"splitvm/remote"
 	"splitvm/remote/client"
-	"splitvm/vmm"
 	"splitvm/vmm/memory"
 )
 
@@ -170,17 +169,19 @@ func (f *farMemory) reachable(ctx context.Context) error {
 // served any more.
 const leaveTime = 10 * time.Second
 
-// guard ends the guest when a line of its memory can't be served. A thread that
-// waits for that line may not be able to leave it; then splitvm ends as it is,
-// for nothing hangs for ever.
-func (f *farMemory) guard(vm *vmm.VM) {
+// guard calls end when a line of the guest's memory can't be served, if that has
+// not ended before. A thread that waits for such a line may not be able to leave it:
+// where KVM reads the guest's page tables (Linux 6.18, paging_tmpl.h) the kernel takes the
+// fault again and again until a signal kills it. Then splitvm ends as it is, for
+// nothing hangs for ever.
+func (f *farMemory) guard(ended <-chan struct{}, end func(error)) {
 	select {
-	case <-vm.Ended():
+	case <-ended:
 	case <-f.keeper.Done():
-		err := fmt.Errorf("remote memory: %w", f.keeper.Err())
-		vm.End(vmm.Outcome{End: vmm.Failed, Err: err})
+		err := fmt.Errorf("the guest can't go on: remote memory: %w", f.keeper.Err())
+		end(err)
 		time.AfterFunc(leaveTime, func() {
-			fmt.Fprintln(os.Stderr, "splitvm: run:", err)
+			fmt.Fprintln(os.Stderr, "splitvm: run:", errors.Join(err, leaveStatus(f.o.rack.statusFile, exitRefused, err)))
 			os.Exit(exitRefused)
 		})
 	}
