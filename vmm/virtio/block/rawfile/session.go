@@ -50,7 +50,7 @@ func (s *session) Submit(r *block.Request) (done bool, err error) {
 	case s.inPlace(r):
 		began := time.Now()
 		err := s.do(r)
-		s.pace.took(time.Since(began))
+		s.pace.took(time.Since(began), r.Length)
 		return true, s.explain(r, err)
 	case s.queue(r):
 		return false, nil
