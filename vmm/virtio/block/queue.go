@@ -1,6 +1,7 @@
 package block
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"sync"
@@ -25,6 +26,8 @@ type queue struct {
 	session Session
 	free    []*job
 	quiet   bool // something was pushed without an interrupt yet
+	preempt preemption
+	undo    func() error // ends SCHED_BATCH; nil when it has ended
 
 	mu       sync.Mutex // Push, Notify, finished
 	finished []*job     // guarded by mu: free, but not yet in free
@@ -54,23 +57,45 @@ func (q *queue) stop() {
 func (q *queue) run() {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	undo, err := threads.Batch()
-	if err != nil {
-		q.fail(err)
-		return
-	}
 	q.session = q.dev.Backend.Begin(q.vq.Kick)
-	err = q.loop()
+	err := q.batch()
+	if err == nil {
+		err = q.loop()
+	}
 	if cerr := q.session.Close(); err == nil && cerr != nil {
 		err = fmt.Errorf("end a block session: %w", cerr)
 	}
-	if uerr := undo(); err == nil {
-		err = uerr
-	}
+	err = errors.Join(err, q.normal())
 	q.notify()
 	if err != nil {
 		q.fail(err)
 	}
+}
+
+// batch has the worker's thread preempt nobody when it wakes.
+func (q *queue) batch() (err error) {
+	q.undo, err = threads.Batch()
+	return err
+}
+
+// normal ends batch.
+func (q *queue) normal() error {
+	undo := q.undo
+	if q.undo = nil; undo == nil {
+		return nil
+	}
+	return undo()
+}
+
+// adapt is told how many requests a pass has found.
+func (q *queue) adapt(requests int) error {
+	switch {
+	case !q.preempt.found(requests):
+		return nil
+	case q.preempt.preempt:
+		return q.normal()
+	}
+	return q.batch()
 }
 
 // loop serves until stop, or until the queue or the session is broken.
@@ -111,11 +136,11 @@ func (q *queue) notify() {
 // serve takes what is available, at most as many as the queue has entries so
 // that a stop is not held up.
 func (q *queue) serve() error {
-	for range q.vq.Size() {
+	for n := range int(q.vq.Size()) {
 		j := q.take()
 		if ok, err := q.vq.Pop(&j.chain); !ok || err != nil {
 			q.free = append(q.free, j)
-			return err
+			return errors.Join(err, q.adapt(n))
 		}
 		if err := q.begin(j); err != nil {
 			return err
