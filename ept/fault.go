@@ -76,22 +76,9 @@ func (sh *shard) fault(e *uffd.Event, read time.Time) {
 	if short {
 		p.stats.Minor.Observe(time.Since(read))
 	}
-	sh.follow(read)
 	if advice.Count > 0 {
 		p.ahead(advice, j.do.Has(excache.Unprotect))
 	}
-}
-
-// follow ends the window of faults when it is time, and goes where faults
-// should be served.
-func (sh *shard) follow(now time.Time) {
-	f := sh.pager.follow
-	if w := &sh.window; w.faults >= followFaults && now.Sub(sh.since) >= followTime {
-		w.ended = now
-		f.report(sh.index, *w)
-		*w, sh.since = followWindow{}, now
-	}
-	f.move(&sh.at)
 }
 
 // begin steps a fault and asks the prefetcher what else to bring.
@@ -101,7 +88,6 @@ func (sh *shard) begin(l excache.Line, e *uffd.Event, read time.Time) (job, pref
 	defer sh.mu.Unlock()
 	was := p.table.At(l)
 	p.stats.count(was, ev)
-	sh.window.add(int(e.Thread), was.State())
 	j := job{shard: sh, line: l, since: read}
 	if was.State() == excache.Held {
 		j.why = policy.Returned

@@ -92,7 +92,7 @@ func (r *demandRead) ReadDone(absent *remote.LineSet, err error) {
 	}
 	p.outstanding.remove(r)
 	j := r.job
-	began, owner := r.first, r.owner
+	began := r.first
 	*r = demandRead{}
 	demandReads.Put(r)
 	j.do = j.shard.stepOne(j.line, excache.Fetched, j.why)
@@ -100,7 +100,6 @@ func (r *demandRead) ReadDone(absent *remote.LineSet, err error) {
 	end := time.Now()
 	p.stats.Install.Observe(end.Sub(arrived))
 	p.stats.Miss.Observe(end.Sub(began))
-	p.follow.move(&p.peers.of(owner).at)
 }
 
 // failed tries again, with another owner and more slowly, until the deadline.

@@ -49,7 +49,6 @@ type Pager struct {
 	streams     atomic.Int64 // free frames that streams want
 	evictor     *evictor
 	outstanding outstanding
-	follow      *follow
 	stats       stats
 
 	peers      peers
@@ -106,9 +105,6 @@ func newPager(cfg Config) (*Pager, error) {
 	p.budget.capacity.Store(int64(cfg.Capacity))
 	p.outstanding.init()
 	p.awake.begin()
-	if p.follow, err = newFollow(len(cfg.Faults)); err != nil {
-		return nil, fmt.Errorf("start pager: %w", err)
-	}
 	p.peers.add(cfg.Monitors...)
 	p.evictor = &evictor{pager: p, wake: make(chan struct{}, 1)}
 	for i, f := range cfg.Faults {

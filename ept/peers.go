@@ -17,7 +17,6 @@ type peers struct {
 type peer struct {
 	Monitor
 	failed atomic.Int64 // when it failed last, in Unix nanoseconds
-	at     atomic.Int32 // follow's target that its receiver of demands has
 }
 
 // add makes monitors known, and returns the index of the first.

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"splitvm/ept/excache"
 	"splitvm/ept/policy"
@@ -19,11 +18,6 @@ type shard struct {
 	index  int
 	faults *uffd.File
 	thread atomic.Int32 // the fault thread's id; 0 before it has begun
-
-	// Of the fault thread:
-	window followWindow
-	since  time.Time    // when window began
-	at     atomic.Int32 // follow's target that the thread has
 
 	mu       sync.Mutex
 	policy   policy.Policy
