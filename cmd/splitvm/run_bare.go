@@ -51,7 +51,7 @@ func bareStatus(ctx context.Context, r *vmbare.Result, err error) (int, error) {
 	var lost lostMemory
 	switch cause := context.Cause(ctx); {
 	case errors.As(cause, &lost):
-		return 0, lost.error
+		return 0, fmt.Errorf("the guest can't go on: %w", lost.error)
 	case errors.Is(cause, context.Canceled):
 		return exitStopped + 15, nil // by a signal to splitvm
 	case err != nil:

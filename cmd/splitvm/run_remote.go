@@ -178,9 +178,10 @@ func (f *farMemory) guard(ended <-chan struct{}, end func(error)) {
 	select {
 	case <-ended:
 	case <-f.keeper.Done():
-		err := fmt.Errorf("the guest can't go on: remote memory: %w", f.keeper.Err())
+		err := fmt.Errorf("remote memory: %w", f.keeper.Err())
 		end(err)
 		time.AfterFunc(leaveTime, func() {
+			err := fmt.Errorf("the guest can't go on: %w", err)
 			fmt.Fprintln(os.Stderr, "splitvm: run:", errors.Join(err, leaveStatus(f.o.rack.statusFile, exitRefused, err)))
 			os.Exit(exitRefused)
 		})
