@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Options say what to measure.
@@ -154,6 +156,7 @@ func runCell(ctx context.Context, o *Options, h host, c Cell) (m *Measurement, e
 	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()
 	cmd := o.Parts(ctx, roleGuest)
+	cmd.Cancel = func() error { return cmd.Process.Signal(unix.SIGTERM) } // see guest.attended
 	cmd.WaitDelay = 10 * time.Second
 	var complaint bytes.Buffer
 	cmd.Stderr = &complaint
@@ -175,6 +178,9 @@ func runCell(ctx context.Context, o *Options, h host, c Cell) (m *Measurement, e
 	}
 	stdin.Close()
 	if werr := cmd.Wait(); werr != nil {
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			err = errors.Join(err, fmt.Errorf("it took longer than %v", o.Timeout))
+		}
 		err = errors.Join(err, fmt.Errorf("guest's process: %w: %s", werr, strings.TrimSpace(complaint.String())))
 	}
 	return m, err

@@ -9,6 +9,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os/signal"
+
+	"golang.org/x/sys/unix"
 
 	"splitvm/guest/bare"
 	vmbare "splitvm/vmm/bare"
@@ -37,7 +40,7 @@ func guestPart(ctx context.Context, in io.Reader, out io.Writer, parts Parts) er
 	if err != nil {
 		return err
 	}
-	m, err := g.dialogue(ctx, lines, out)
+	m, err := g.attended(ctx, lines, out)
 	if err := errors.Join(err, g.close()); err != nil {
 		return err
 	}
@@ -72,6 +75,21 @@ func openGuest(ctx context.Context, c Cell, parts Parts) (*guest, error) {
 }
 
 func (g *guest) close() error { return errors.Join(g.ram.Close(), g.sys.Close()) }
+
+// attended is dialogue until the conductor has waited long enough and sends
+// SIGTERM. The error says what the backend was about then.
+func (g *guest) attended(ctx context.Context, in *bufio.Reader, out io.Writer) (*Measurement, error) {
+	ctx, stop := signal.NotifyContext(ctx, unix.SIGTERM)
+	defer stop()
+	m, err := g.dialogue(ctx, in, out)
+	if d, ok := g.ram.(detailed); ok && ctx.Err() != nil {
+		var at Measurement
+		err = errors.Join(err, d.Details(&at))
+		said, _ := json.Marshal(at.Pager)
+		err = errors.Join(err, fmt.Errorf("the pager: %s", said))
+	}
+	return m, err
+}
 
 // dialogue runs the guest between the conductor's words.
 func (g *guest) dialogue(ctx context.Context, in *bufio.Reader, out io.Writer) (*Measurement, error) {

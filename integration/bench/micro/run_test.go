@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -21,7 +22,7 @@ import (
 func options(backends ...string) Options {
 	return Options{
 		Backends: backends, Patterns: Patterns(), Writes: []float64{0.5}, VCPUs: []int{1}, Caches: []int{50},
-		WorkingSet: 16 << 20, Accesses: 4096, Rounds: 1, Seed: 1, Timeout: 2 * time.Minute, Parts: testParts,
+		WorkingSet: 16 << 20, Accesses: 4096, Rounds: 1, Seed: 1, Timeout: 4 * time.Minute, Parts: testParts,
 	}
 }
 
@@ -180,6 +181,18 @@ func TestPartThatFails(t *testing.T) {
 	begin := time.Now()
 	if _, err := Run(t.Context(), o); err == nil || time.Since(begin) > 20*time.Second {
 		t.Errorf("after %v: %v", time.Since(begin), err)
+	}
+}
+
+// A guest that takes too long is an error that says so, and what its pager did.
+func TestTooLong(t *testing.T) {
+	require.KVM(t)
+	require.UFFD(t)
+	o := options(Remote)
+	o.Patterns, o.Accesses, o.Timeout = []Pattern{Random}, 1<<40, 10*time.Second
+	_, err := Run(t.Context(), o)
+	if err == nil || !strings.Contains(err.Error(), "longer than 10s") || !regexp.MustCompile(`the pager: {.*"faults_missed":[1-9]`).MatchString(err.Error()) {
+		t.Errorf("error is %v", err)
 	}
 }
 
