@@ -1,8 +1,8 @@
 // Package require tells a test whether the kernel facility that it needs is here.
 //
-// A test that needs KVM, userfaultfd or the nested rig skips without it, and the
+// A test that needs KVM, userfaultfd, disks or the nested rig skips without it, and the
 // skip says the remedy. Where the facility must be there (CI), the environment
-// variable SPLITVM_REQUIRE, a comma-separated list of kvm, uffd and rig, turns
+// variable SPLITVM_REQUIRE, a comma-separated list of kvm, uffd, disks and rig, turns
 // the skip into a failure.
 package require
 
@@ -54,6 +54,23 @@ func UFFD(t testing.TB) {
 		return
 	}
 	unix.Close(int(fd))
+}
+
+// Disks skips t unless block devices can be made of files that are served by
+// FUSE, and be mounted.
+func Disks(t testing.TB) {
+	t.Helper()
+	for _, name := range []string{"/dev/fuse", "/dev/loop-control"} {
+		f, err := os.OpenFile(name, os.O_RDWR|unix.O_CLOEXEC, 0)
+		if err != nil {
+			missing(t, "disks", "needs "+name+" ("+err.Error()+"): run as root, modprobe fuse loop")
+			return
+		}
+		f.Close()
+	}
+	if os.Geteuid() != 0 {
+		missing(t, "disks", "mounts file systems: run as root")
+	}
 }
 
 // Rig skips t unless the nested rig was asked for: its guests take minutes.

@@ -39,7 +39,9 @@ type process struct {
 	t      testing.TB
 	dir    string
 	listen string
+	on     func(*exec.Cmd) error // if set, prepares the command to be run elsewhere
 	cmd    *exec.Cmd
+	ended  chan error // gets one when cmd has ended
 }
 
 func newProcess(t testing.TB) *process {
@@ -58,29 +60,66 @@ func (p *process) address() string { return p.listen }
 // start starts the monitor and waits until it answers.
 func (p *process) start() {
 	p.t.Helper()
+	p.launch()
+	if err := p.ready(); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// launch only starts it.
+func (p *process) launch() {
+	p.t.Helper()
 	p.cmd = exec.Command(os.Args[0])
 	p.cmd.Env = append(os.Environ(), processEnv+"="+p.dir, listenEnv+"="+p.listen)
 	if testing.Verbose() {
 		p.cmd.Stderr = os.Stderr
 	}
+	if p.on != nil {
+		if err := p.on(p.cmd); err != nil {
+			p.t.Fatal(err)
+		}
+	}
 	if err := p.cmd.Start(); err != nil {
 		p.t.Fatal(err)
 	}
-	c := dialControl(p.t, p.address())
-	defer c.Close()
-	var err error
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		if _, err = c.ListVolumes(context.Background()); err == nil {
-			return
-		}
-	}
-	p.t.Fatalf("monitor does not answer: %v", err)
+	p.ended = make(chan error, 1)
+	go func(c *exec.Cmd) { p.ended <- c.Wait() }(p.cmd)
 }
 
+// ready waits until the monitor answers.
+func (p *process) ready() (err error) {
+	c := dialControl(p.t, p.address())
+	defer c.Close()
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		if _, err = c.ListVolumes(context.Background()); err == nil {
+			return nil
+		}
+		select {
+		case end := <-p.ended:
+			p.cmd = nil
+			return fmt.Errorf("monitor ended: %w", end)
+		default:
+		}
+	}
+	return fmt.Errorf("monitor does not answer: %w", err)
+}
+
+// kill kills the monitor and waits for its end.
 func (p *process) kill() {
+	p.signal()
+	p.wait()
+}
+
+// signal kills it without the wait: it does nothing any more.
+func (p *process) signal() {
 	if p.cmd != nil {
 		p.cmd.Process.Kill()
-		p.cmd.Wait()
+	}
+}
+
+func (p *process) wait() {
+	if p.cmd != nil {
+		<-p.ended
 		p.cmd = nil
 	}
 }

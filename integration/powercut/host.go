@@ -1,0 +1,136 @@
+package powercut
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// bootIDFile is what Linux names its present life by.
+const bootIDFile = "/proc/sys/kernel/random/boot_id"
+
+// Host is a machine that loses power: a disk with a file system, a program on it,
+// and a boot id, which is another one each time that it comes up.
+type Host struct {
+	dir   string
+	fs    FileSystem
+	cfg   Config
+	image *Image
+	disk  *Disk
+	boots int
+}
+
+// FileSystem is a kind of file system.
+type FileSystem struct {
+	Name string
+	Size int64    // of a disk for it, in bytes
+	Make []string // command, to which the device is appended
+}
+
+// Ext4 is small and made in no time.
+var Ext4 = FileSystem{"ext4", 256 << 20, []string{"mke2fs", "-t", "ext4", "-q", "-F", "-N", "8192", "-E", "lazy_itable_init=0,nodiscard"}}
+
+// XFS is as small as mkfs.xfs makes it.
+var XFS = FileSystem{"xfs", 320 << 20, []string{"mkfs.xfs", "-q", "-f", "-K"}}
+
+// Need skips t if the file system's tool is not there.
+func (fs FileSystem) Need(t testing.TB) {
+	t.Helper()
+	if _, err := exec.LookPath(fs.Make[0]); err != nil {
+		t.Skipf("needs %s (%v): install %sprogs", fs.Make[0], err, fs.Name)
+	}
+}
+
+// NewHost makes a host, which is down, with an empty file system. dir is what
+// Alone returned; there is one host in it.
+func NewHost(dir string, fs FileSystem, cfg Config) (*Host, error) {
+	if err := unix.Mount("powercut", dir, "tmpfs", 0, "mode=0700"); err != nil {
+		return nil, fmt.Errorf("mount %s: %w", dir, err)
+	}
+	h := &Host{dir: dir, fs: fs, cfg: cfg, image: NewImage(fs.Size)}
+	for _, name := range []string{h.served(), h.Data()} {
+		if err := os.Mkdir(name, 0o700); err != nil {
+			return nil, err
+		}
+	}
+	if err := h.rename(); err != nil {
+		return nil, err
+	}
+	if err := unix.Mount(h.bootID(), bootIDFile, "", unix.MS_BIND, ""); err != nil {
+		return nil, fmt.Errorf("mount %s: %w", bootIDFile, err)
+	}
+	return h, h.format()
+}
+
+func (h *Host) bootID() string { return filepath.Join(h.dir, "boot_id") }
+func (h *Host) served() string { return filepath.Join(h.dir, "served") }
+
+// Data is where the host's program sees the file system.
+func (h *Host) Data() string { return filepath.Join(h.dir, "data") }
+
+// rename gives the host another boot id.
+func (h *Host) rename() error {
+	h.boots++
+	return os.WriteFile(h.bootID(), fmt.Appendf(nil, "%08x-0000-4000-8000-000000000000\n", h.boots), 0o600)
+}
+
+// format makes the file system, all of it durable.
+func (h *Host) format() error {
+	d, err := New(h.served(), h.image, Config{})
+	if err != nil {
+		return err
+	}
+	err = command(append(h.fs.Make, d.Path())...)
+	d.cache.flush()
+	return errors.Join(err, d.Close())
+}
+
+// command runs a program, in a process of its own, that touches the disk.
+func command(args ...string) error {
+	out, err := exec.Command(args[0], args[1:]...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s: %w\n%s", strings.Join(args, " "), err, out)
+	}
+	return nil
+}
+
+// Up makes the disk, as the last loss of power has left it, and returns it.
+func (h *Host) Up() (*Disk, error) {
+	var err error
+	h.disk, err = New(h.served(), h.image, h.cfg)
+	return h.disk, err
+}
+
+// On makes cmd, of which there may be one at a time, a program of the host: it is
+// started in a mount namespace with the file system at Data, which is unmounted
+// when it has ended. The options are of mount.
+func (h *Host) On(cmd *exec.Cmd, options string) error {
+	sh, err := exec.LookPath("sh")
+	if err != nil {
+		return err
+	}
+	const script = `mount -n -t "$1" -o "loop,$2" "$3" "$4"; shift 4; exec "$@"`
+	program := append([]string{cmd.Path}, cmd.Args[1:]...)
+	cmd.Path, cmd.Args = sh, append([]string{"sh", "-ec", script, "sh", h.fs.Name, options, h.disk.Path(), h.Data()}, program...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS}
+	return nil
+}
+
+// Cut cuts the power, if it was not cut, and decides what is left. What comes
+// next: SIGKILL to who uses the file system, Discard, their end, Down.
+func (h *Host) Cut(rng *rand.Rand) { h.image = h.disk.Cut(rng) }
+
+// Discard lets those go that wait for the disk, which they can't be killed
+// without. Each must have been sent SIGKILL.
+func (h *Host) Discard() { h.disk.Discard() }
+
+// Down takes the disk away that was discarded. The program has ended.
+func (h *Host) Down() error { return errors.Join(h.disk.Close(), h.rename()) }
