@@ -53,7 +53,7 @@ var kindText = [...]string{
 	Closing:      "monitor is shutting down",
 	Timeout:      "no answer within the deadline",
 	Disconnected: "disconnected",
-	Restarted:    "memory monitor was restarted and has lost its lines",
+	Restarted:    "the monitor was restarted and has lost what it held",
 	Closed:       "client closed",
 	Cancelled:    "cancelled",
 	NoVolume:     "no such volume",

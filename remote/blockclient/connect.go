@@ -150,9 +150,26 @@ func (r *replica) greet(conn transport.Conn, opened *blockwire.Opened) (*wire.St
 
 // install makes conn the replica's connection.
 func (r *replica) install(ctx context.Context, conn transport.Conn, o blockwire.Opened) error {
+	var done []*Request
+	r.v.mu.Lock()
+	err := r.check(ctx, o)
+	if err == nil && r.opened.Volume != 0 && o.Boot != r.opened.Boot {
+		done, err = r.v.rebooted(done, r)
+	}
+	if err == nil {
+		r.opened, r.failure, r.bereft = o, nil, false
+		r.epoch = o.Epoch
+		r.conn, r.cutting, r.heard = conn, false, time.Now()
+	}
+	r.v.mu.Unlock()
+	call(done)
+	r.v.drain() // if there is a vote
+	return err
+}
+
+// check tells whether what was opened is the replica. Preconditions: mu is held.
+func (r *replica) check(ctx context.Context, o blockwire.Opened) error {
 	v := r.v
-	v.mu.Lock()
-	defer v.mu.Unlock()
 	switch {
 	case v.fatal != nil:
 		return v.fatal
@@ -161,12 +178,6 @@ func (r *replica) install(ctx context.Context, conn transport.Conn, o blockwire.
 	case r.opened.Volume != 0 && (o.Volume != r.opened.Volume || o.Monitor != r.opened.Monitor):
 		return fmt.Errorf("%s has another volume of this name: %w", r.address, remote.NoVolume)
 	}
-	if r.opened.Volume != 0 && o.Boot != r.opened.Boot {
-		v.rebooted(r)
-	}
-	r.opened, r.failure = o, nil
-	r.epoch = o.Epoch
-	r.conn, r.cutting, r.heard = conn, false, time.Now()
 	return nil
 }
 

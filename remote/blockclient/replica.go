@@ -57,6 +57,7 @@ type replica struct {
 	rejected error            // why it could not join last
 	retiring bool             // it is not to join again
 	gone     bool             // retired: nothing is sent to it any more, though a join may still try
+	bereft   bool             // its host was restarted, and it has lost what it had not flushed
 	claimed  bool             // by us: connections are to go on as the writer
 	conn     transport.Conn   // nil: not connected
 	since    time.Time        // when it became so

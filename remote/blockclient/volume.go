@@ -143,6 +143,9 @@ func (v *Volume) queue(r *Request, deadline time.Time) {
 	var done []*Request
 	v.mu.Lock()
 	r.Err, r.acked, r.failed, r.counted, r.tried = nil, 0, 0, 0, 0
+	for i := range r.parts {
+		r.parts[i].req = nil // it may have been used before
+	}
 	r.deadline = deadline
 	v.seq++
 	r.seq = v.seq

@@ -141,14 +141,32 @@ func (v *Volume) drop(done []*Request, r *replica) []*Request {
 	return done
 }
 
-// rebooted deals with a replica whose host was restarted: what it had not flushed
-// it has lost. Preconditions: mu is held.
-func (v *Volume) rebooted(r *replica) {
-	if r.state != member || v.readOnly || v.changed == v.safe {
-		return
+// rebooted deals with a replica that comes back from a restart of its host: what
+// it had not flushed it has lost. An error if there is such; nothing is to be sent
+// to it then as if it had all. The others go on without it as soon as one is
+// connected, and it may join when that is on their disks; if all members have lost
+// something, the volume ends. Preconditions: mu is held.
+func (v *Volume) rebooted(done []*Request, r *replica) ([]*Request, error) {
+	if v.readOnly || r.state != leaving && (r.state != member || !v.lost(r)) {
+		return done, nil
 	}
+	r.bereft = true
 	v.voteOut(r)
-	if r.state == member && v.fatal == nil {
-		v.fatal = errLost // the watcher fails all that waits
+	if len(v.in(func(o *replica) bool { return (o.state == member || o.state == leaving) && !o.bereft })) == 0 {
+		done = v.fail(done, errLost)
 	}
+	return done, errLost
+}
+
+// lost tells whether a member whose host was restarted has lost something:
+// changes that are done, or what it alone has answered of one that is not, and
+// that no flush has covered. Preconditions: mu is held.
+func (v *Volume) lost(r *replica) bool {
+	for q := v.open.head; q != nil; q = q.next {
+		p := &q.parts[r.index]
+		if q.changes() && !q.Durable && p.req == q && p.counts && p.state == idle && p.err == nil {
+			return true
+		}
+	}
+	return v.changed != v.safe
 }
