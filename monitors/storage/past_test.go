@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"splitvm/remote"
 )
@@ -39,6 +40,18 @@ func contentOf(p []byte) (c content, err error) {
 type past struct {
 	all      []content
 	answered int // the newest of all whose write was answered
+	trail    []string
+}
+
+// life counts the host's, for messages.
+var life atomic.Int64
+
+// note keeps what happened last to a block, for messages.
+func (b *past) note(what string) {
+	if len(b.trail) == 12 {
+		b.trail = b.trail[1:]
+	}
+	b.trail = append(slices.Clip(b.trail), fmt.Sprintf("%d:%s", life.Load(), what))
 }
 
 // pasts are the blocks of a volume. Each has one writer at a time, which waits for
@@ -75,6 +88,7 @@ func (p *pasts) submit(at int, blocks []content) {
 	for i, c := range blocks {
 		b := &p.blocks[at+i]
 		b.all = append(b.all, c)
+		b.note(fmt.Sprintf("write %x", c[0]))
 		for _, s := range p.captures {
 			(*s)[at+i] = append((*s)[at+i], c)
 		}
@@ -89,6 +103,7 @@ func (p *pasts) answer(at, n int, durable bool) {
 	for i := range p.blocks[at : at+n] {
 		b := &p.blocks[at+i]
 		b.answered = len(b.all) - 1
+		b.note("answered")
 		if durable {
 			b.settle()
 		}
@@ -96,7 +111,10 @@ func (p *pasts) answer(at, n int, durable bool) {
 }
 
 // settle makes durable what was answered.
-func (b *past) settle() { b.all, b.answered = slices.Clone(b.all[b.answered:]), 0 }
+func (b *past) settle() {
+	b.note("durable")
+	b.all, b.answered = slices.Clone(b.all[b.answered:]), 0
+}
 
 // flushed notes that a flush was answered which was made when all writes of n
 // blocks had been.
@@ -158,11 +176,12 @@ func (p *pasts) read(at int, got []byte, sure bool) error {
 		may = b.all[b.answered:]
 	}
 	if !slices.Contains(may, c) {
-		return fmt.Errorf("block %d is %x, which is older than what was flushed, or another block; it may be %x (answered: %d)", at, c, may, b.answered)
+		return fmt.Errorf("block %d is %x, which is older than what was flushed, or another block; it may be %x; %q", at, c, may, b.trail)
 	}
 	if sure {
 		return nil
 	}
 	b.all, b.answered = []content{c}, 0
+	b.note("found")
 	return nil
 }
