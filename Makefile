@@ -4,7 +4,7 @@ RUN ?= .
 
 # Facilities whose absence fails a test instead of skipping it; CI demands all.
 ifdef CI
-REQUIRE ?= kvm,uffd
+REQUIRE ?= kvm,uffd,disks
 else
 REQUIRE ?=
 endif

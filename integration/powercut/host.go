@@ -7,9 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"syscall"
-	"testing"
 
 	"golang.org/x/sys/unix"
 )
@@ -26,27 +24,6 @@ type Host struct {
 	image *Image
 	disk  *Disk
 	boots int
-}
-
-// FileSystem is a kind of file system.
-type FileSystem struct {
-	Name string
-	Size int64    // of a disk for it, in bytes
-	Make []string // command, to which the device is appended
-}
-
-// Ext4 is small and made in no time.
-var Ext4 = FileSystem{"ext4", 256 << 20, []string{"mke2fs", "-t", "ext4", "-q", "-F", "-N", "8192", "-E", "lazy_itable_init=0,nodiscard"}}
-
-// XFS is as small as mkfs.xfs makes it.
-var XFS = FileSystem{"xfs", 320 << 20, []string{"mkfs.xfs", "-q", "-f", "-K"}}
-
-// Need skips t if the file system's tool is not there.
-func (fs FileSystem) Need(t testing.TB) {
-	t.Helper()
-	if _, err := exec.LookPath(fs.Make[0]); err != nil {
-		t.Skipf("needs %s (%v): install %sprogs", fs.Make[0], err, fs.Name)
-	}
 }
 
 // NewHost makes a host, which is down, with an empty file system. dir is what
@@ -88,18 +65,9 @@ func (h *Host) format() error {
 	if err != nil {
 		return err
 	}
-	err = command(append(h.fs.Make, d.Path())...)
+	err = h.fs.format(d.Path())
 	d.cache.flush()
 	return errors.Join(err, d.Close())
-}
-
-// command runs a program, in a process of its own, that touches the disk.
-func command(args ...string) error {
-	out, err := exec.Command(args[0], args[1:]...).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("%s: %w\n%s", strings.Join(args, " "), err, out)
-	}
-	return nil
 }
 
 // Up makes the disk, as the last loss of power has left it, and returns it.

@@ -41,7 +41,8 @@ type process struct {
 	listen string
 	on     func(*exec.Cmd) error // if set, prepares the command to be run elsewhere
 	cmd    *exec.Cmd
-	ended  chan error // gets one when cmd has ended
+	ended  chan error    // gets one when cmd has ended
+	said   *bytes.Buffer // by cmd on standard error; not while it runs
 }
 
 func newProcess(t testing.TB) *process {
@@ -71,6 +72,8 @@ func (p *process) launch() {
 	p.t.Helper()
 	p.cmd = exec.Command(os.Args[0])
 	p.cmd.Env = append(os.Environ(), processEnv+"="+p.dir, listenEnv+"="+p.listen)
+	p.said = new(bytes.Buffer)
+	p.cmd.Stderr = p.said
 	if testing.Verbose() {
 		p.cmd.Stderr = os.Stderr
 	}
@@ -97,7 +100,7 @@ func (p *process) ready() (err error) {
 		select {
 		case end := <-p.ended:
 			p.cmd = nil
-			return fmt.Errorf("monitor ended: %w", end)
+			return fmt.Errorf("monitor ended: %w %s", end, p.said)
 		default:
 		}
 	}

@@ -54,6 +54,12 @@ func (c *Cache) Tools(ctx context.Context) (*Tools, error) {
 	return c.tools(ctx, false)
 }
 
+// CachedTools returns the programs if the cache has them, and fetches nothing.
+func (c *Cache) CachedTools() (*Tools, bool) {
+	root, ok := c.lookup(toolsName())
+	return &Tools{root: root}, ok
+}
+
 func (c *Cache) tools(ctx context.Context, anew bool) (*Tools, error) {
 	root, ok := c.lookup(toolsName())
 	if !ok || anew {
