@@ -25,6 +25,9 @@ const aloneEnv = "SPLITVM_POWERCUT_ALONE"
 func Alone(t *testing.T) (dir string) {
 	t.Helper()
 	if dir := os.Getenv(aloneEnv); dir != "" {
+		if err := unix.Mount("powercut", dir, "tmpfs", 0, "mode=0700"); err != nil {
+			t.Fatalf("mount %s: %v", dir, err)
+		}
 		return dir
 	}
 	if out, err := Again(t); err != nil {

@@ -9,6 +9,11 @@ import (
 // Sector is what a disk writes as a whole, in bytes.
 const Sector = 512
 
+// super is what the beginning of a disk is written by as a whole: ext4 writes its
+// superblock there, outside the journal, and is lost if it is torn. Disks have had
+// sectors of 4 KiB for long, but the rest of the world is to be ready for less.
+const super = 4096
+
 // change is a write, or with no data the discard of a stretch.
 type change struct {
 	off, n int64
@@ -176,6 +181,10 @@ func survivors(list []change, rng *rand.Rand, keep func(change)) {
 	}
 	for _, w := range list {
 		for off := w.off; off < w.off+w.n; {
+			unit := unit
+			if off < super {
+				unit = super
+			}
 			n := min((off/unit+1)*unit, w.off+w.n) - off
 			if rng.Float64() < luck {
 				part := change{off: off, n: n}

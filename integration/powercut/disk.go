@@ -57,10 +57,11 @@ func (d *Disk) Stats() Stats {
 	return d.cache.seen
 }
 
-// Close takes the disk away. Nothing may be mounted from it.
+// Close takes the disk away. Nothing may be mounted from it. The connection is cut
+// by force: mount namespaces that were made meanwhile have a copy of the mount.
 func (d *Disk) Close() error {
 	d.Discard()
-	err := unix.Unmount(d.dir, unix.MNT_DETACH)
+	err := unix.Unmount(d.dir, unix.MNT_DETACH|unix.MNT_FORCE)
 	d.server.Wait()
 	return err
 }

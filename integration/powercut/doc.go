@@ -3,7 +3,7 @@
 // and when Cut is called, or at the operation that Arm named, the power goes.
 // What a real disk may hold then is the Image that Cut returns, which the next
 // Disk is made of: everything up to the last flush, and of what was written since
-// any part, sector by sector, in any order.
+// any part, in sectors of 512 bytes (the first 4 KiB are one), in any order.
 //
 // What it isn't: no model of a failing disk. It loses what it may lose, never
 // what it promised, unless Config.LoseFlushes has it lie, for tests of tests.

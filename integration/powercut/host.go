@@ -26,23 +26,17 @@ type Host struct {
 	boots int
 }
 
-// NewHost makes a host, which is down, with an empty file system. dir is what
-// Alone returned; there is one host in it.
+// NewHost makes a host, which is down, with an empty file system. dir, which is
+// made if it is not there, is within what Alone returned, and the host's alone.
 func NewHost(dir string, fs FileSystem, cfg Config) (*Host, error) {
-	if err := unix.Mount("powercut", dir, "tmpfs", 0, "mode=0700"); err != nil {
-		return nil, fmt.Errorf("mount %s: %w", dir, err)
-	}
 	h := &Host{dir: dir, fs: fs, cfg: cfg, image: NewImage(fs.Size)}
 	for _, name := range []string{h.served(), h.Data()} {
-		if err := os.Mkdir(name, 0o700); err != nil {
+		if err := os.MkdirAll(name, 0o700); err != nil {
 			return nil, err
 		}
 	}
 	if err := h.rename(); err != nil {
 		return nil, err
-	}
-	if err := unix.Mount(h.bootID(), bootIDFile, "", unix.MS_BIND, ""); err != nil {
-		return nil, fmt.Errorf("mount %s: %w", bootIDFile, err)
 	}
 	return h, h.format()
 }
@@ -78,16 +72,16 @@ func (h *Host) Up() (*Disk, error) {
 }
 
 // On makes cmd, of which there may be one at a time, a program of the host: it is
-// started in a mount namespace with the file system at Data, which is unmounted
-// when it has ended. The options are of mount.
+// started in a mount namespace with the host's boot id and the file system at
+// Data, which is unmounted when it has ended. The options are of mount.
 func (h *Host) On(cmd *exec.Cmd, options string) error {
 	sh, err := exec.LookPath("sh")
 	if err != nil {
 		return err
 	}
-	const script = `mount -n -t "$1" -o "loop,$2" "$3" "$4"; shift 4; exec "$@"`
+	const script = `mount -n --bind "$1" "$2"; mount -n -t "$3" -o "loop,$4" "$5" "$6"; shift 6; exec "$@"`
 	program := append([]string{cmd.Path}, cmd.Args[1:]...)
-	cmd.Path, cmd.Args = sh, append([]string{"sh", "-ec", script, "sh", h.fs.Name, options, h.disk.Path(), h.Data()}, program...)
+	cmd.Path, cmd.Args = sh, append([]string{"sh", "-ec", script, "sh", h.bootID(), bootIDFile, h.fs.Name, options, h.disk.Path(), h.Data()}, program...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS}
 	return nil
 }

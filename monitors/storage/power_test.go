@@ -17,6 +17,7 @@ import (
 	"splitvm/integration/powercut"
 	"splitvm/remote"
 	"splitvm/remote/blockclient"
+	"splitvm/remote/blockwire"
 )
 
 const lieEnv = "SPLITVM_STORAGE_TEST_LIE"
@@ -103,7 +104,7 @@ const (
 )
 
 func powerLoss(t *testing.T, dir string, fs powercut.FileSystem, cfg powercut.Config, rounds int) {
-	host, err := powercut.NewHost(dir, fs, cfg)
+	host, err := powercut.NewHost(filepath.Join(dir, "host"), fs, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,18 +175,23 @@ func (w *powerWorld) loseAfter(most time.Duration) error {
 	case <-time.After(most):
 	}
 	w.dark.Store(true)
-	w.host.Cut(w.rng)
-	w.p.signal()
+	err := losePower(w.host, w.p, w.rng)
 	s := w.disk.Stats()
 	w.counts.disk += s.Writes + s.Discards + s.Flushes
-	w.host.Discard()
-	w.p.wait()
-	err := w.host.Down()
 	w.pause.Store(true)
 	if w.cancel != nil {
 		w.cancel()
 	}
 	return err
+}
+
+// losePower cuts the power, or takes note that it was cut, and ends the monitor.
+func losePower(h *powercut.Host, p *process, rng *rand.Rand) error {
+	h.Cut(rng)
+	p.signal()
+	h.Discard()
+	p.wait()
+	return h.Down()
 }
 
 // settle ends what was at work when the power went, now that the monitor is there
@@ -244,7 +250,13 @@ func (w *powerWorld) prepare(n int) error {
 	}
 	w.fresh++
 	if w.client == nil {
-		w.client = open(w.t, blockclient.Config{Monitors: []string{w.p.address()}, Name: w.v.name})
+		w.client = open(w.t, blockclient.Config{Monitors: []string{w.p.address()}, Name: w.v.name, Log: quietLog()})
+	}
+	if w.durable = w.rng.IntN(4) == 0; w.durable { // as all that was before is to be
+		if err := doLength(w.client, blockwire.Flush, 0, 0, nil); err != nil {
+			return err
+		}
+		w.v.pasts.flushed(0, len(w.v.pasts.blocks))
 	}
 	return nil
 }
@@ -254,7 +266,6 @@ func (w *powerWorld) work() {
 	w.pause.Store(false)
 	w.dark.Store(false)
 	w.lost.Store(false)
-	w.durable = w.rng.IntN(4) == 0
 	w.ctx, w.cancel = context.WithCancel(context.Background())
 	for i := range powerWriters {
 		writer := &powerWriter{
