@@ -16,6 +16,12 @@
 // order: the monitor lets nothing that is stuck in the old connection take effect
 // once the new one is open. A request that has no answer at its deadline fails.
 //
+// A monitor that is only killed has lost nothing. One whose host was restarted has
+// lost what was not flushed; it tells its host's boot id when it is opened. If that
+// is another one and there was anything to lose, it is sent nothing, least of all
+// the FLUSH that was under way: the other members go on without it and it joins
+// again; where there is none, the volume ends.
+//
 // # Replicas
 //
 // A change is done when all members have done it. The members are the replicas
