@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -48,9 +47,7 @@ func (s *session) Submit(r *block.Request) (done bool, err error) {
 	case r.Op == block.OpRead && s.readNow(r):
 		return true, nil
 	case s.inPlace(r):
-		began := time.Now()
-		err := s.do(r)
-		s.pace.took(time.Since(began), r.Length)
+		err := s.pace.run(r.Length, func() error { return s.do(r) })
 		return true, s.explain(r, err)
 	case s.queue(r):
 		return false, nil
