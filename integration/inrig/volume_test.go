@@ -156,7 +156,7 @@ func BenchmarkVolume(b *testing.B) {
 				iops[g.name] = map[string][]float64{}
 			}
 			for job, v := range runFio(b, args) {
-				iops[g.name][job] = append(iops[g.name][job], v)
+				iops[g.name][job] = append(iops[g.name][job], v...)
 			}
 		}
 	}
