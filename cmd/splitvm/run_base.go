@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"splitvm/images/store"
@@ -81,8 +82,11 @@ func (b *base) upload(ctx context.Context, m monitorClient) (err error) {
 		return err
 	}
 	defer f.Close()
+	if err := sweepUploads(ctx, m); err != nil {
+		return err
+	}
 	id := newVolumeID()
-	upload := fmt.Sprintf("upload/%016x", uint64(id))
+	upload := fmt.Sprintf("%s%016x", uploadPrefix, uint64(id))
 	if _, err := m.CreateVolume(ctx, id, upload, uint64(b.bytes)); err != nil {
 		return err
 	}
@@ -99,6 +103,38 @@ func (b *base) upload(ctx context.Context, m monitorClient) (err error) {
 		return nil // another vNode was faster, with the same content
 	}
 	return err
+}
+
+// uploadPrefix begins the names of volumes that become a base.
+const uploadPrefix = "upload/"
+
+// abandonedAfter is how long an upload may have no writer.
+const abandonedAfter = 10 * time.Minute
+
+// sweepUploads deletes what uploads left that were killed.
+func sweepUploads(ctx context.Context, m remote.Volumes) error {
+	list, err := m.ListVolumes(ctx)
+	if err != nil {
+		return err
+	}
+	for _, name := range abandonedUploads(list, time.Now()) {
+		switch err := m.DeleteVolume(ctx, name); remote.KindOf(err) {
+		case remote.OK, remote.NoVolume, remote.Busy: // somebody was faster, or has it after all
+		default:
+			return err
+		}
+	}
+	return nil
+}
+
+// abandonedUploads are those that nobody fills: who does has it open but for a moment.
+func abandonedUploads(list []remote.VolumeInfo, now time.Time) (names []string) {
+	for _, v := range list {
+		if strings.HasPrefix(v.Name, uploadPrefix) && !v.Writer && now.Sub(v.Created) > abandonedAfter {
+			names = append(names, v.Name)
+		}
+	}
+	return names
 }
 
 func fillVolume(ctx context.Context, address, name string, src io.ReaderAt, bytes int64) error {
