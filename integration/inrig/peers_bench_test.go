@@ -92,7 +92,7 @@ func timeGuest(b *testing.B, args []string) float64 {
 
 func median(v []float64) float64 {
 	v = slices.Sorted(slices.Values(v))
-	return v[len(v)/2]
+	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
 }
 
 // fioJobs are what a disk is measured with.
