@@ -82,16 +82,19 @@ func (h *Host) On(cmd *exec.Cmd, options string) error {
 	const script = `mount -n --bind "$1" "$2"; mount -n -t "$3" -o "loop,$4" "$5" "$6"; shift 6; exec "$@"`
 	program := append([]string{cmd.Path}, cmd.Args[1:]...)
 	cmd.Path, cmd.Args = sh, append([]string{"sh", "-ec", script, "sh", h.bootID(), bootIDFile, h.fs.Name, options, h.disk.Path(), h.Data()}, program...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS, Setpgid: true}
 	return nil
 }
 
+// Kill sends SIGKILL to the program, which may still be about to be started.
+func (h *Host) Kill(cmd *exec.Cmd) { unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
+
 // Cut cuts the power, if it was not cut, and decides what is left. What comes
-// next: SIGKILL to who uses the file system, Discard, their end, Down.
+// next: Kill, Discard, the program's end, Down.
 func (h *Host) Cut(rng *rand.Rand) { h.image = h.disk.Cut(rng) }
 
 // Discard lets those go that wait for the disk, which they can't be killed
-// without. Each must have been sent SIGKILL.
+// without.
 func (h *Host) Discard() { h.disk.Discard() }
 
 // Down takes the disk away that was discarded. The program has ended.

@@ -149,7 +149,7 @@ func live(t *testing.T, h *Host, life int, rng *rand.Rand) (said []string) {
 		said = append(said, lines.Text())
 	}
 	h.Cut(rng)
-	cmd.Process.Kill()
+	h.Kill(cmd)
 	h.Discard()
 	cmd.Wait()
 	if err := h.Down(); err != nil {

@@ -141,7 +141,7 @@ func (w *powerWorld) round(n int) error {
 		w.counts.starting++
 		w.arm(12)
 		w.p.launch()
-		return w.loseAfter(300 * time.Millisecond)
+		return w.loseAfter(200 * time.Millisecond)
 	}
 	w.p.launch()
 	if err := w.p.ready(); err != nil {
@@ -153,9 +153,9 @@ func (w *powerWorld) round(n int) error {
 	if err := w.prepare(n); err != nil {
 		return err
 	}
-	w.arm(400)
+	w.arm(300)
 	w.work()
-	return w.loseAfter(700 * time.Millisecond)
+	return w.loseAfter(400 * time.Millisecond)
 }
 
 // arm has the power go at one of the next operations of the disk: as likely at one
@@ -188,7 +188,7 @@ func (w *powerWorld) loseAfter(most time.Duration) error {
 // losePower cuts the power, or takes note that it was cut, and ends the monitor.
 func losePower(h *powercut.Host, p *process, rng *rand.Rand) error {
 	h.Cut(rng)
-	p.signal()
+	h.Kill(p.cmd)
 	h.Discard()
 	p.wait()
 	return h.Down()

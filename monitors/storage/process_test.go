@@ -17,6 +17,7 @@ import (
 	"splitvm/remote"
 	"splitvm/remote/blockclient"
 	"splitvm/remote/blockwire"
+	"splitvm/remote/transport"
 )
 
 const (
@@ -91,11 +92,11 @@ func (p *process) launch() {
 
 // ready waits until the monitor answers.
 func (p *process) ready() (err error) {
-	c := dialControl(p.t, p.address())
-	defer c.Close()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		if _, err = c.ListVolumes(context.Background()); err == nil {
-			return nil
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
+		var c transport.Conn // gRPC would wait for a second after a failure
+		if c, err = transport.Dial(context.Background(), p.listen); err == nil {
+			c.Close()
+			break
 		}
 		select {
 		case end := <-p.ended:
@@ -104,19 +105,20 @@ func (p *process) ready() (err error) {
 		default:
 		}
 	}
-	return fmt.Errorf("monitor does not answer: %w", err)
+	if err != nil {
+		return fmt.Errorf("monitor does not answer: %w", err)
+	}
+	c := dialControl(p.t, p.address())
+	defer c.Close()
+	_, err = c.ListVolumes(context.Background())
+	return err
 }
 
 // kill kills the monitor and waits for its end.
 func (p *process) kill() {
-	p.signal()
-	p.wait()
-}
-
-// signal kills it without the wait: it does nothing any more.
-func (p *process) signal() {
 	if p.cmd != nil {
 		p.cmd.Process.Kill()
+		p.wait()
 	}
 }
 
