@@ -65,6 +65,9 @@ func (v *Volume) join(ctx context.Context, r *replica) error {
 	if err := v.voteIn(ctx, r); err != nil {
 		return v.reject(r, fmt.Errorf("vote: %w", err))
 	}
+	if err := v.do(ctx, &Request{Op: blockwire.Flush}); err != nil { // see voteIn
+		return fmt.Errorf("flush when it is a member: %w", err)
+	}
 	v.cfg.Log.Info("replica is a member again", "volume", v.cfg.Name, "monitor", r.address, "extents", len(extents), "took", time.Since(began))
 	return nil
 }
@@ -243,7 +246,9 @@ func (v *Volume) release() {
 }
 
 // voteIn makes a replica that has everything a member. It counts from when the
-// vote is sent: before that is on its disk, no other may take it for one.
+// vote is sent: before that is on its disk, no other may take it for one. What was
+// done, durable or flushed since its flush without waiting for it need not be on
+// its disk before the next flush.
 func (v *Volume) voteIn(ctx context.Context, r *replica) error {
 	voted := make(chan error, 1)
 	v.mu.Lock()
@@ -252,6 +257,7 @@ func (v *Volume) voteIn(ctx context.Context, r *replica) error {
 		return remote.Busy
 	}
 	r.state = member
+	v.changed++ // if its host is restarted, it has lost something
 	members := v.in(func(o *replica) bool { return o.state == member })
 	v.voting = true
 	v.flushed = nil // without this replica's generations
