@@ -178,7 +178,7 @@ func (o *operator) step() error {
 	names := slices.Sorted(maps.Keys(o.volumes))
 	v := o.volumes[names[o.rng.IntN(len(names))]]
 	full := len(names) >= maxOwn
-	switch k := o.rng.IntN(8); {
+	switch k := o.rng.IntN(9); {
 	case k == 0 && !full:
 		return o.create()
 	case k <= 2 && !full:
@@ -190,6 +190,8 @@ func (o *operator) step() error {
 		return o.resize(v)
 	case k == 4 || full && k == 5:
 		return o.delete(v)
+	case k == 8: // and what is not in use is freed under the writers
+		return o.scrub(o.w.v)
 	case !v.readOnly:
 		return o.write(v)
 	}
@@ -279,6 +281,14 @@ func (o *operator) resize(v *powerVolume) error {
 
 func (o *operator) delete(v *powerVolume) error {
 	return o.operate(operation{v.name, v, nil}, func(ctx context.Context) error { return o.control.DeleteVolume(ctx, v.name) })
+}
+
+func (o *operator) scrub(v *powerVolume) error {
+	r, err := o.control.ScrubVolume(o.w.ctx, v.name)
+	if err == nil && len(r.Damaged) > 0 {
+		o.w.t.Errorf("scrub of volume %s: damaged: %v", v.name, r.Damaged)
+	}
+	return err
 }
 
 // write is a writer that comes, writes some and goes.
