@@ -1,6 +1,7 @@
 package layer
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"math/rand/v2"
@@ -268,6 +269,43 @@ func TestPowerLossTwice(t *testing.T) {
 		h, p := history(next.events), promised(next.events)
 		for k := opened; k <= len(next.events); k += 3 {
 			inspect(t, newRecording(next.cut(k, rng)).open(), h, k, p[k])
+		}
+	}
+}
+
+// A write is torn, and after the recovery from that another one of the same block:
+// what was flushed before both is there.
+func TestTornTwice(t *testing.T) {
+	files := emptyFiles(t)
+	block := make([]byte, BlockSize)
+	for value := uint64(1); value <= 4; value++ {
+		r := newRecording(files)
+		l, err := OpenFiles(r.open(), 7, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Read(3, block, false, Zeroes); err != nil {
+			t.Fatal(err)
+		}
+		if is, whole := valueOf(block, 3); value > 1 && (is != 1 || !whole) {
+			t.Fatalf("after %d torn writes the block is %d, want what was flushed", value-2, is)
+		}
+		fill(block, 3, value)
+		if err := l.Write(3, block); err != nil {
+			t.Fatal(err)
+		}
+		if value == 1 {
+			if _, err := l.Flush(); err != nil {
+				t.Fatal(err)
+			}
+			files = r.kill(len(r.events))
+			continue
+		}
+		files = r.kill(len(r.events))
+		for _, slot := range files[:2] {
+			if bytes.Equal(slot[3*BlockSize:][:BlockSize], block) {
+				clear(slot[3*BlockSize+sector:][:sector])
+			}
 		}
 	}
 }

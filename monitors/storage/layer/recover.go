@@ -55,7 +55,9 @@ func (l *Layer) recoverStripe(s *scratch, first uint64, n int) error {
 		if whole {
 			continue
 		}
-		e.cur, e.prev, e.gen = e.prev, never, l.gen
+		// The last generation that counts as durable when this is over: the next write
+		// must keep what it finds, of which there is no other copy.
+		e.cur, e.prev, e.gen = e.prev, never, l.gen-1
 		if e.cur == never {
 			*e = entry{}
 			clear(raw)
