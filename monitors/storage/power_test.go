@@ -28,7 +28,7 @@ const lieEnv = "SPLITVM_STORAGE_TEST_LIE"
 // as the last answer said, nothing is damaged.
 func TestPowerLoss(t *testing.T) {
 	if dir := powercut.Alone(t); dir != "" {
-		powerLoss(t, dir, powercut.Ext4, powercut.Config{}, rounds(12, 2000))
+		powerLoss(t, dir, powercut.Ext4, powercut.Config{}, rounds(12, 1000))
 	}
 }
 
@@ -36,7 +36,7 @@ func TestPowerLoss(t *testing.T) {
 func TestPowerLossOnXFS(t *testing.T) {
 	powercut.XFS.Need(t)
 	if dir := powercut.Alone(t); dir != "" {
-		powerLoss(t, dir, powercut.XFS, powercut.Config{}, rounds(3, 300))
+		powerLoss(t, dir, powercut.XFS, powercut.Config{}, rounds(3, 100))
 	}
 }
 
