@@ -95,8 +95,8 @@ func until(t testing.TB, what string, is func() bool) {
 	}
 }
 
-// go1 starts a request and returns where it ends.
-func go1(v *blockclient.Volume, r blockclient.Request) <-chan error {
+// begin starts a request and returns where it ends.
+func begin(v *blockclient.Volume, r blockclient.Request) <-chan error {
 	done := make(chan error, 1)
 	r.Done = func(r *blockclient.Request) { done <- r.Err }
 	v.Submit(&r)
@@ -117,11 +117,11 @@ func TestRebootLosesUnflushed(t *testing.T) {
 		v := open(t, r.config())
 		write := someBlock(1)
 		write.Durable = durable
-		if err := <-go1(v, write); err != nil {
+		if err := <-begin(v, write); err != nil {
 			t.Fatal(err)
 		}
 		r.stop()
-		flush := go1(v, blockclient.Request{Op: blockwire.Flush})
+		flush := begin(v, blockclient.Request{Op: blockwire.Flush})
 		r.up(2)
 		if err := <-flush; (remote.KindOf(err) != remote.Restarted) != durable || durable && err != nil {
 			t.Errorf("flush in the next life, of a write that was durable: %v: %v", durable, err)
@@ -144,7 +144,7 @@ func TestRebootOfOneReplica(t *testing.T) {
 		t.Fatal(err)
 	}
 	away.stop()
-	wait := go1(v, write)
+	wait := begin(v, write)
 	until(t, "the replica that is there writes", func() bool { return lost.holds(write.Memory[0]) })
 	lost.stop()
 	forget(t, lost)
