@@ -121,7 +121,7 @@ func sweepUploads(ctx context.Context, m remote.Volumes) error {
 		switch err := m.DeleteVolume(ctx, name); remote.KindOf(err) {
 		case remote.OK, remote.NoVolume, remote.Busy: // somebody was faster, or has it after all
 		default:
-			return err
+			return fmt.Errorf("take away %s, which a killed run left: %w", name, err)
 		}
 	}
 	return nil
