@@ -79,7 +79,7 @@ func TestGarbagePeers(t *testing.T) {
 			p = rawDial(t, addr)
 		}
 		p.Write(c.bytes)
-		p.wantClosed(c.name, 5*time.Second)
+		p.wantClosed(c.name)
 		wantLines(t, good, 0, 10, 7)
 	}
 	if n := srv.Metrics().Garbage.Load(); n < 8 {
@@ -90,7 +90,7 @@ func TestGarbagePeers(t *testing.T) {
 // Requests that are wrong, but well formed, are refused, and the connection
 // goes on: with operations of a later version too.
 func TestRefusals(t *testing.T) {
-	store, _, addr := impatient(t, 1024)
+	store, _, addr := patient(t, 1024)
 	hold(t, store, 10, 7)
 	p := greeted(t, addr, wire.Greeting{Class: wire.Bulk, Attempt: 1, Session: 1, Options: wire.OptSums})
 	sum := func(h wire.Header, body []byte) wire.Header {
@@ -138,7 +138,7 @@ func TestRefusals(t *testing.T) {
 
 // A write that is cut short anywhere changes nothing, and its frames come back.
 func TestCutWrite(t *testing.T) {
-	store, _, addr := impatient(t, 64)
+	store, _, addr := patient(t, 64)
 	hold(t, store, 20, 7)
 	whole := messageBytes(header(wire.Write, 1, 0, 20), filled(20, 9))
 	free := store.FreeFrames()
@@ -155,13 +155,11 @@ func TestCutWrite(t *testing.T) {
 // eventually waits for what another goroutine does.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for range 2000 {
-		if ok() {
-			return
+	for end := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not so after %v: %s", patience, what)
 		}
-		time.Sleep(5 * time.Millisecond)
 	}
-	t.Errorf("not so: %s", what)
 }
 
 // Peers that stop are left after the message timeout, and what they held comes
@@ -179,7 +177,7 @@ func TestSlowPeers(t *testing.T) {
 	halfWrite.Write(messageBytes(header(wire.Write, 1, 0, 20), filled(20, 9))[:50000])
 	deaf := greeted(t, addr, wire.Greeting{Class: wire.Bulk, Attempt: 1, Session: 3})
 	request := messageBytes(header(wire.Read, 1, 0, 256), nil)
-	deaf.SetWriteDeadline(time.Now().Add(10 * time.Second))
+	deaf.SetWriteDeadline(time.Now().Add(patience))
 	for range 200 { // 200 MiB of answers
 		if _, err := deaf.Write(request); err != nil {
 			break
@@ -189,9 +187,9 @@ func TestSlowPeers(t *testing.T) {
 	if err := store.WriteLines(t.Context(), owned, []remote.Run{{First: 0, Count: 256}}, [][]byte{filled(256, 8)}); err != nil {
 		t.Fatal(err)
 	}
-	silent.wantClosed("no hello", 10*time.Second)
-	halfHello.wantClosed("half a hello", 10*time.Second)
-	halfWrite.wantClosed("half a write", 10*time.Second)
+	silent.wantClosed("no hello")
+	halfHello.wantClosed("half a hello")
+	halfWrite.wantClosed("half a write")
 	eventually(t, "the peer that does not read is left", func() bool { return srv.Metrics().Connections.Load() == 1 })
 	eventually(t, "frames come back", func() bool { return store.FreeFrames() == free })
 
@@ -205,7 +203,7 @@ func TestSlowPeers(t *testing.T) {
 // A write that is stuck half way on an old connection is void once a newer
 // connection of its session has been greeted.
 func TestFencing(t *testing.T) {
-	store, _, addr := impatient(t, 1024)
+	store, _, addr := patient(t, 1024)
 	hold(t, store, 20, 7)
 	greet := func(class wire.Class, incarnation uint64, attempt uint32) (*rawPeer, remote.Kind) {
 		p := rawDial(t, addr)
@@ -226,7 +224,7 @@ func TestFencing(t *testing.T) {
 
 	second := must(greet(wire.Bulk, 1, 2))
 	stuck.Write(write[70000:])
-	stuck.wantClosed("displaced by the next attempt", 5*time.Second)
+	stuck.wantClosed("displaced by the next attempt")
 	second.Write(write[:50])
 	demand.send(wire.Header{Op: wire.Ping, ID: 1}, nil)
 	demand.receive() // the other class goes on
@@ -242,8 +240,8 @@ func TestFencing(t *testing.T) {
 
 	third := must(greet(wire.Bulk, 2, 1)) // a new process: both classes of the old one go
 	second.Write(write[50:])
-	second.wantClosed("displaced by the next incarnation", 5*time.Second)
-	demand.wantClosed("demand of the old incarnation", 5*time.Second)
+	second.wantClosed("displaced by the next incarnation")
+	demand.wantClosed("demand of the old incarnation")
 	if _, k := greet(wire.Demand, 1, 50); k != remote.Fenced {
 		t.Errorf("demand of the old incarnation: %v, want fenced", k)
 	}
@@ -254,7 +252,7 @@ func TestFencing(t *testing.T) {
 
 // A write under an epoch that is given up while its payload arrives is void.
 func TestAdoptDuringWrite(t *testing.T) {
-	store, _, addr := impatient(t, 1024)
+	store, _, addr := patient(t, 1024)
 	hold(t, store, 20, 7)
 	p := greeted(t, addr, wire.Greeting{Class: wire.Bulk, Attempt: 1, Session: 1})
 	write := messageBytes(header(wire.Write, 1, 0, 20), filled(20, 9))

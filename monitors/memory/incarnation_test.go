@@ -64,7 +64,7 @@ func TestOldWriteIsOverBeforeAnyWelcome(t *testing.T) {
 			second := wire.Demand + wire.Bulk - first
 			a, b := rawDial(t, addr), rawDial(t, addr)
 			aWelcome := a.greeting(wire.Greeting{Class: first, Session: 9, Incarnation: 2, Attempt: 1})
-			old[wire.Demand].wantClosed("displaced", 5*time.Second) // so the first is known, and waits
+			old[wire.Demand].wantClosed("displaced") // so the first is known, and waits
 			bWelcome := b.greeting(wire.Greeting{Class: second, Session: 9, Incarnation: 2, Attempt: 1})
 			select {
 			case <-aWelcome:

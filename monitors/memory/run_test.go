@@ -282,7 +282,7 @@ func FuzzPeer(f *testing.F) {
 		resum(b)
 		p.Write(b)
 		p.Conn.(*net.UnixConn).CloseWrite()
-		p.wantClosed("after the end of input", 20*time.Second)
+		p.wantClosed("after the end of input")
 		mem := filled(10, 0)
 		if zero, err := store.ReadLines(t.Context(), hidden, run, [][]byte{mem}); err != nil || !zero.None() || !bytes.Equal(mem, filled(10, 7)) {
 			t.Errorf("lines have changed: zero %v, %v", zero, err)
