@@ -53,22 +53,35 @@ func TestDeadlines(t *testing.T) {
 			start := time.Now()
 			cl.Submit(&r.Request)
 			wantKind(t, "request", r.wait(t), remote.Timeout)
-			if took := time.Since(start); took < 150*time.Millisecond || took > 10*time.Second {
+			if took := time.Since(start); took < 150*time.Millisecond || took > ample {
 				t.Errorf("took %v", took)
 			}
-			for range 500 {
-				if p.connections(wire.Demand) > 1 {
-					return
-				}
-				time.Sleep(10 * time.Millisecond)
-			}
-			t.Error("the connection was kept")
+			eventually(t, "the connection is given up", func() bool { return p.connections(wire.Demand) > 1 })
 		})
+	}
+}
+
+// eventually waits for what goes on beside the test.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(ample); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not so after %v: %s", ample, what)
+		}
 	}
 }
 
 // An answer that comes after its request was given up does no harm.
 func TestLateAnswer(t *testing.T) {
+	for limit := 100 * time.Millisecond; !lateAnswer(t, limit); limit *= 2 {
+		t.Logf("nothing was answered within %v", limit)
+	}
+}
+
+// lateAnswer has a request be given up after limit. It returns false, and shows
+// nothing, if the peer seemed silent because another request had no answer by then.
+func lateAnswer(t *testing.T, limit time.Duration) bool {
+	t.Helper()
 	release := make(chan struct{})
 	p := newPeer(t, func(p *peerConn, n int) {
 		late, _, err := p.request()
@@ -86,11 +99,16 @@ func TestLateAnswer(t *testing.T) {
 	}, nil)
 	c := p.dial(Config{})
 	late := newPending(wire.Read, 1, 2)
-	late.Deadline = time.Now().Add(100 * time.Millisecond)
+	late.Deadline = time.Now().Add(limit)
 	quick := newPending(wire.Read, 50, 2)
 	c.SubmitAll([]*Request{&late.Request, &quick.Request})
 	if err := quick.wait(t); err != nil {
 		t.Fatal(err)
+	}
+	if time.Now().After(late.Deadline) {
+		close(release)
+		late.wait(t)
+		return false
 	}
 	wantKind(t, "late", late.wait(t), remote.Timeout)
 	clear(late.mem)
@@ -106,6 +124,7 @@ func TestLateAnswer(t *testing.T) {
 	if n := p.connections(wire.Demand); n != 1 {
 		t.Errorf("%d connections, want 1: the peer was not silent", n)
 	}
+	return true
 }
 
 // Submit never waits, not for a peer that takes nothing either; and what it
@@ -123,10 +142,11 @@ func TestPeerTakesNothing(t *testing.T) {
 		all = append(all, r)
 		c.Submit(&r.Request)
 	}
-	if took := time.Since(start); took > 5*time.Second {
+	if took := time.Since(start); took > 15*time.Second { // 64 times the deadline, if each waited
 		t.Errorf("64 MiB were submitted in %v", took)
 	}
 	demand := newPending(wire.Read, 1, 1)
+	demand.Deadline = time.Now().Add(ample)
 	c.Submit(&demand.Request)
 	if err := demand.wait(t); err != nil {
 		t.Errorf("a demand beside it: %v", err)
@@ -136,21 +156,42 @@ func TestPeerTakesNothing(t *testing.T) {
 	}
 }
 
+// A monitor that is not there is an error at the deadline, which says why if there
+// was time for a try.
 func TestNotThere(t *testing.T) {
-	c := New(Config{Address: "unix:" + filepath.Join(t.TempDir(), "none"), Timeout: 100 * time.Millisecond, Log: slog.New(slog.DiscardHandler)})
-	defer c.Close()
-	r := newPending(wire.Read, 1, 1)
-	c.Submit(&r.Request)
-	err := r.wait(t)
-	wantKind(t, "read", err, remote.Timeout)
-	if !strings.Contains(err.Error(), "no such file") {
-		t.Errorf("does not say why: %v", err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	_, err = Dial(ctx, c.cfg)
-	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "no such file") {
-		t.Errorf("dial: %v", err)
+	cfg := Config{Address: "unix:" + filepath.Join(t.TempDir(), "none"), Log: slog.New(slog.DiscardHandler)}
+	saysWhy(t, "read", func(limit time.Duration) error {
+		cfg.Timeout = limit
+		c := New(cfg)
+		defer c.Close()
+		r := newPending(wire.Read, 1, 1)
+		c.Submit(&r.Request)
+		err := r.wait(t)
+		wantKind(t, "read", err, remote.Timeout)
+		return err
+	})
+	saysWhy(t, "dial", func(limit time.Duration) error {
+		ctx, cancel := context.WithTimeout(t.Context(), limit)
+		defer cancel()
+		_, err := Dial(ctx, cfg)
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("dial: %v", err)
+		}
+		return err
+	})
+}
+
+// saysWhy gives try more and more time for an error with a reason.
+func saysWhy(t *testing.T, what string, try func(limit time.Duration) error) {
+	t.Helper()
+	for limit := 50 * time.Millisecond; ; limit *= 2 {
+		err := try(limit)
+		if strings.Contains(err.Error(), "no such file") {
+			return
+		}
+		if limit > ample/4 {
+			t.Fatalf("%s does not say why: %v", what, err)
+		}
 	}
 }
 
@@ -177,20 +218,14 @@ func TestClose(t *testing.T) {
 	c.Close()
 	close(stop)
 	p.close()
-	for range 200 {
-		if runtime.NumGoroutine() <= before {
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	t.Errorf("%d goroutines before, %d after", before, runtime.NumGoroutine())
+	eventually(t, "no goroutine is left", func() bool { return runtime.NumGoroutine() <= before })
 }
 
 func TestCancel(t *testing.T) {
 	stop := make(chan struct{})
 	p := newPeer(t, func(p *peerConn, n int) { <-stop }, func(p *peerConn, n int) { <-stop })
 	t.Cleanup(func() { close(stop) })
-	c := p.dial(Config{Window: 1})
+	c := p.dial(Config{Window: 1, Timeout: 2 * ample})
 	for _, run := range []struct {
 		name string
 		call func(ctx context.Context) error
@@ -213,7 +248,7 @@ func TestCancel(t *testing.T) {
 		time.AfterFunc(20*time.Millisecond, cancel)
 		start := time.Now()
 		wantKind(t, run.name, run.call(ctx), remote.Cancelled)
-		if took := time.Since(start); took > 3*time.Second {
+		if took := time.Since(start); took > ample {
 			t.Errorf("%s: took %v", run.name, took)
 		}
 	}
