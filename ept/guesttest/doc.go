@@ -43,7 +43,9 @@ type Spec struct {
 	Threads  int
 	Ops      int           // verify: accesses of each thread; random: accesses; sparse, miss: pages, spread over all
 	Resident int           // miss: further pages, in the ExCache meanwhile
-	Duration time.Duration // verify: instead of Ops
+	Duration time.Duration // verify: instead of Ops; reread
+	Least    uint64        // verify, reread: goes on after Duration until so many pages were touched,
+	Pagers   int           // verify: and until so many pagers have served
 	Passes   int           // pass
 	Writes   int           // percentage of accesses that write
 	Seed     uint64

@@ -37,12 +37,12 @@ func (g *guest) wrong(p int, got, want uint64) {
 }
 
 // reread fills memory, comes to point "filled" and reads it again and again for
-// Duration.
+// Duration, and until enough pages were touched.
 func (g *guest) reread() error {
 	runtime.LockOSThread()
 	g.fill()
 	point("filled")
-	for end := time.Now().Add(g.Duration); time.Now().Before(end); {
+	for end := time.Now().Add(g.Duration); time.Now().Before(end) || g.result.Accesses < g.Least; {
 		g.readAll()
 	}
 	return nil

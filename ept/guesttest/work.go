@@ -36,6 +36,8 @@ type verifier struct {
 	rng      *rand.Rand
 	versions []uint64 // by page / threads
 	adds     *atomic.Uint64
+	touched  *atomic.Uint64 // by all threads, as far as they have told
+	told     uint64         // of done
 	bad      int
 	first    string
 	done     uint64
@@ -43,10 +45,15 @@ type verifier struct {
 
 func (g *guest) verify(k *handoff.Keeper) error {
 	var wg sync.WaitGroup
-	var adds atomic.Uint64
+	var adds, touched atomic.Uint64
 	stop := make(chan struct{})
 	if g.Duration > 0 {
-		time.AfterFunc(g.Duration, func() { close(stop) })
+		time.AfterFunc(g.Duration, func() {
+			for touched.Load() < g.Least || k.Restarts()+1 < g.Pagers {
+				time.Sleep(time.Millisecond)
+			}
+			close(stop)
+		})
 	}
 	trouble := make(chan struct{})
 	var troubles sync.WaitGroup
@@ -54,7 +61,7 @@ func (g *guest) verify(k *handoff.Keeper) error {
 	troubles.Go(func() { g.kills(k, trouble) })
 	threads := make([]*verifier, g.Threads)
 	for i := range threads {
-		v := &verifier{guest: g, id: i, rng: rand.New(rand.NewPCG(g.Seed, uint64(i))), adds: &adds,
+		v := &verifier{guest: g, id: i, rng: rand.New(rand.NewPCG(g.Seed, uint64(i))), adds: &adds, touched: &touched,
 			versions: make([]uint64, g.Pages/g.Threads+1)}
 		threads[i] = v
 		wg.Go(func() {
@@ -111,6 +118,8 @@ func (g *guest) kills(k *handoff.Keeper, stop <-chan struct{}) {
 func (v *verifier) run(stop <-chan struct{}) {
 	for i := 0; v.Ops == 0 || i < v.Ops; i++ {
 		if i%256 == 0 {
+			v.touched.Add(v.done - v.told)
+			v.told = v.done
 			select {
 			case <-stop:
 				return

@@ -15,12 +15,10 @@ import (
 func TestLatePlacement(t *testing.T) {
 	require.UFFD(t)
 	r := runAlone(t, guesttest.Spec{Pages: 8192, RegionLines: 512, Shards: 2, Capacity: 1024, Monitors: []string{startMonitor(t, 64<<20), startMonitor(t, 64<<20)}, Session: 1,
-		Late: true, LateAfter: time.Second, Work: "verify", Threads: 4, Duration: 10 * time.Second, Writes: 60, Seed: 5, KillEvery: 150 * time.Millisecond})
+		Late: true, LateAfter: time.Second, Work: "verify", Threads: 4, Duration: 10 * time.Second, Writes: 60, Seed: 5, KillEvery: 150 * time.Millisecond,
+		Least: 20_000})
 	check(t, r)
 	t.Logf("%d accesses, %d pagers", r.Accesses, r.Pagers)
-	if r.Accesses < 20_000 {
-		t.Errorf("only %d accesses: the guest did not go on", r.Accesses)
-	}
 }
 
 // TestNeverPlaced: nobody has room for what the guest writes. It is stopped with the
@@ -28,7 +26,7 @@ func TestLatePlacement(t *testing.T) {
 func TestNeverPlaced(t *testing.T) {
 	require.UFFD(t)
 	r := runAlone(t, guesttest.Spec{Pages: 2048, RegionLines: 1024, Shards: 1, Capacity: 512, Monitors: []string{startMonitor(t, 64<<20)}, Session: 1,
-		Late: true, Refuse: "the memory monitors have no room", Work: "verify", Threads: 2, Writes: 100, Duration: time.Minute, Deadline: time.Second})
+		Late: true, Refuse: "the memory monitors have no room", Work: "verify", Threads: 2, Writes: 100, Duration: time.Minute, Deadline: 5 * time.Second})
 	for _, want := range []string{"find owners of vRegion", "the memory monitors have no room"} {
 		if !strings.Contains(r.Error, want) {
 			t.Errorf("error %q doesn't say %q", r.Error, want)

@@ -19,11 +19,11 @@ func TestMonitorDies(t *testing.T) {
 	m := startMonitorProcess(t)
 	var died time.Time
 	r := runWith(t, guesttest.Spec{Pages: 2048, RegionLines: 1024, Shards: 1, Capacity: 512, Monitors: []string{m.addr}, Session: 1,
-		Work: "reread", Duration: time.Minute, Deadline: time.Second}, func(string) {
+		Work: "reread", Duration: time.Minute, Deadline: 5 * time.Second}, func(string) {
 		m.cmd.Process.Kill()
 		died = time.Now()
 	})
-	if d := time.Since(died); d > 15*time.Second {
+	if d := time.Since(died); d > time.Minute {
 		t.Errorf("it took %v to notice", d)
 	}
 	for _, want := range []string{"guest memory at 0x", "vr-1000", m.addr, "can't be served", "start the vNode again"} {
@@ -43,7 +43,7 @@ func TestMonitorDiesUnderWriter(t *testing.T) {
 	m := startMonitorProcess(t)
 	time.AfterFunc(time.Second, func() { m.cmd.Process.Kill() })
 	r := runAlone(t, guesttest.Spec{Pages: 2048, RegionLines: 1024, Shards: 1, Capacity: 512, Monitors: []string{m.addr}, Session: 1,
-		Work: "verify", Threads: 2, Writes: 100, Duration: time.Minute, Deadline: time.Second})
+		Work: "verify", Threads: 2, Writes: 100, Duration: time.Minute, Deadline: 5 * time.Second})
 	if !strings.Contains(r.Error, m.addr) || !strings.Contains(r.Error, "can't be served") {
 		t.Errorf("error %q, want one that names the monitor", r.Error)
 	}
@@ -54,11 +54,8 @@ func TestReplicaServes(t *testing.T) {
 	require.UFFD(t)
 	one, two := startMonitorProcess(t), startMonitorProcess(t)
 	r := runWith(t, guesttest.Spec{Pages: 4096, RegionLines: 1024, Shards: 1, Capacity: 512, Monitors: []string{one.addr, two.addr}, Replicas: 2, Session: 1,
-		Work: "reread", Duration: 2 * time.Second}, func(string) { one.cmd.Process.Kill() })
+		Work: "reread", Duration: 2 * time.Second, Least: 3 * 4096}, func(string) { one.cmd.Process.Kill() })
 	check(t, r)
-	if r.Accesses < 3*4096 {
-		t.Errorf("only %d reads: the guest didn't go on", r.Accesses)
-	}
 	s := stats(t, r)
 	t.Logf("%d reads, %d errors, %d misses", r.Accesses, s.ReadErrors, s.Missed)
 }
