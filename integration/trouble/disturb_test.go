@@ -21,9 +21,18 @@ type disturber struct {
 	stop  context.CancelFunc
 	over  sync.WaitGroup
 
-	// What happened, whole after end.
-	kills, resizes                  int
+	mu   sync.Mutex
+	seen seen // guarded by mu
+}
+
+// seen is what happened.
+type seen struct {
+	kills, restarts, resizes        int
 	missed, ahead, evicted, written uint64
+}
+
+func (s seen) all() bool {
+	return s.kills > 0 && s.restarts > 0 && s.resizes > 0 && s.missed > 0 && s.ahead > 0 && s.evicted > 0 && s.written > 0
 }
 
 // disturb begins; end ends it.
@@ -47,8 +56,8 @@ func (d *disturber) run(ctx context.Context) {
 			d.kill(ctx)
 			continue
 		}
-		if err := d.g.keeper.Resize(ctx, d.sizes[d.resizes%len(d.sizes)]); err == nil {
-			d.resizes++
+		if err := d.g.keeper.Resize(ctx, d.sizes[d.seen.resizes%len(d.sizes)]); err == nil {
+			d.note(func(s *seen) { s.resizes++ })
 		} else if !errors.Is(err, context.Canceled) {
 			d.g.t.Errorf("resize: %v", err)
 		}
@@ -58,8 +67,21 @@ func (d *disturber) run(ctx context.Context) {
 func (d *disturber) kill(ctx context.Context) {
 	d.count(ctx)
 	if unix.Kill(d.g.keeper.Session().Ready.PID, unix.SIGKILL) == nil {
-		d.kills++
+		d.note(func(s *seen) { s.kills++ })
 	}
+}
+
+func (d *disturber) note(what func(*seen)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	what(&d.seen)
+}
+
+// enough tells whether there has been trouble of each kind; each is a matter of chance.
+// It is false until then, and true where none is to be expected any more.
+func (d *disturber) enough() (is bool) {
+	d.note(func(s *seen) { s.restarts, is = d.g.keeper.Restarts(), s.all() })
+	return is || d.g.t.Failed()
 }
 
 // count adds what the pager of the moment did.
@@ -68,10 +90,12 @@ func (d *disturber) count(ctx context.Context) {
 	if err != nil {
 		return
 	}
-	d.missed += s.Missed
-	d.ahead += s.Ahead
-	d.evicted += s.Evicted
-	d.written += s.WrittenBack
+	d.note(func(n *seen) {
+		n.missed += s.Missed
+		n.ahead += s.Ahead
+		n.evicted += s.Evicted
+		n.written += s.WrittenBack
+	})
 }
 
 // end waits for the last act, and fails the test if one kind of trouble has not
@@ -80,12 +104,12 @@ func (d *disturber) end(t testing.TB) {
 	t.Helper()
 	d.stop()
 	d.over.Wait()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	d.count(ctx)
-	t.Logf("%d pagers killed (%d replaced), %d resizes, %d lines missed, %d fetched ahead, %d evicted, %d written back", d.kills, d.g.keeper.Restarts(),
-		d.resizes, d.missed, d.ahead, d.evicted, d.written)
-	if d.kills == 0 || d.g.keeper.Restarts() == 0 || d.resizes == 0 || d.missed == 0 || d.ahead == 0 || d.evicted == 0 || d.written == 0 {
+	enough := d.enough()
+	t.Logf("%+v", d.seen)
+	if !enough {
 		t.Errorf("there was no trouble of one kind: the test shows less than it should")
 	}
 }

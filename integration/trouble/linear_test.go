@@ -36,7 +36,7 @@ func TestLinesAreLinearizable(t *testing.T) {
 		d := disturb(h.guest, id, 100*time.Millisecond, []uint64{512, 256, 1024, 300})
 		end := time.Now().Add(span(9*time.Second) / 3)
 		rounds := 0
-		for ; !t.Failed() && time.Now().Before(end); rounds++ {
+		for ; !t.Failed() && (time.Now().Before(end) || !d.enough()); rounds++ {
 			h.round(t, uint64(rounds))
 		}
 		t.Logf("%d lines: %d rounds of %d events", lines, rounds, historyCPUs*historyEvents)

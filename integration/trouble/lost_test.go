@@ -6,6 +6,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -17,8 +18,8 @@ import (
 // from the loss to its end: the deadline, what the vNode's threads have to get
 // out, and a busy host.
 const (
-	deadline = 2 * time.Second
-	patience = 30 * time.Second
+	deadline = 5 * time.Second
+	patience = 2 * time.Minute
 )
 
 // TestLostMemory: a guest whose memory is lost does not hang. `splitvm run` ends
@@ -44,7 +45,7 @@ func TestLostMemory(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+			ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 			defer cancel()
 			m := runMonitor(t, binary, freeAddress(t), tt.mem)
 			addr, p := m.addr, (*proxy)(nil)
@@ -82,7 +83,7 @@ func TestCutConnections(t *testing.T) {
 	require.KVM(t)
 	require.UFFD(t)
 	binary := build(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
 	m := runMonitor(t, binary, freeAddress(t), "128M")
 	p := newProxy(t, m.addr)
@@ -102,6 +103,13 @@ type proxy struct {
 	to   string
 	over sync.WaitGroup
 
+	most    int64         // bytes to the monitor before it holds what comes; 0: no end
+	passed  atomic.Int64  // to the monitor
+	held    chan struct{} // closed when it holds something
+	hold    func()        // closes held
+	goOn    chan struct{} // closed by release
+	release func()        // what is held goes on, and all that comes
+
 	mu    sync.Mutex
 	conns []net.Conn // guarded by mu
 }
@@ -109,10 +117,13 @@ type proxy struct {
 func newProxy(t testing.TB, to string) *proxy {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
-	p := &proxy{l: l, to: to}
+	p := &proxy{l: l, to: to, held: make(chan struct{}), goOn: make(chan struct{})}
+	p.hold = sync.OnceFunc(func() { close(p.held) })
+	p.release = sync.OnceFunc(func() { close(p.goOn) })
 	p.over.Go(p.accept)
 	t.Cleanup(func() {
 		p.close()
+		p.release()
 		p.over.Wait()
 	})
 	return p
@@ -133,8 +144,27 @@ func (p *proxy) accept() {
 		p.conns = append(p.conns, c, s)
 		p.mu.Unlock()
 		p.over.Go(func() { forward(c, s) })
-		p.over.Go(func() { forward(s, c) })
+		p.over.Go(func() { forward(holding{s, p}, c) })
 	}
+}
+
+// holdAfter has the proxy hold up the monitor's peers after so many bytes, before there
+// is a connection.
+func (p *proxy) holdAfter(bytes int64) { p.most = bytes }
+
+// holding is the monitor's end of a connection.
+type holding struct {
+	net.Conn
+	p *proxy
+}
+
+// Write waits where the proxy holds what comes. It hides what io.Copy would use instead.
+func (h holding) Write(b []byte) (int, error) {
+	if h.p.passed.Add(int64(len(b))) > h.p.most && h.p.most > 0 {
+		h.p.hold()
+		<-h.p.goOn
+	}
+	return h.Conn.Write(b)
 }
 
 // forward ends with either side, and ends both.

@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"splitvm/integration/require"
 )
@@ -48,7 +47,7 @@ func TestStats(t *testing.T) {
 	require.KVM(t)
 	require.UFFD(t)
 	binary := build(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
 	m := runMonitor(t, binary, freeAddress(t), "128M")
 	v := runVNode(ctx, t, binary, "--memory-monitor", m.addr, "--name", "looked-at")

@@ -16,16 +16,16 @@ func TestStoppedPager(t *testing.T) {
 	require.KVM(t)
 	require.UFFD(t)
 	binary := build(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
 	m := runMonitor(t, binary, freeAddress(t), "128M")
-	v := runVNode(ctx, t, binary, "--memory-monitor", m.addr, "--memory-deadline", "2s", "--prefetch", "off")
+	v := runVNode(ctx, t, binary, "--memory-monitor", m.addr, "--memory-deadline", deadline.String(), "--prefetch", "off")
 	v.passes(t, 1)
 	pager := v.pager(t)
 	must(t, m.cmd.Process.Signal(syscall.SIGSTOP))
 	time.Sleep(100 * time.Millisecond) // a vCPU is sure to wait for the monitor
 	must(t, syscall.Kill(pager, syscall.SIGSTOP))
-	time.Sleep(6 * time.Second) // what is tested: more than the deadline and the watchdog's grace
+	time.Sleep(deadline + 4*time.Second) // what is tested: more than the deadline and the watchdog's grace
 	must(t, syscall.Kill(pager, syscall.SIGCONT))
 	time.Sleep(300 * time.Millisecond) // the pager sees how late it is before an answer is there
 	must(t, m.cmd.Process.Signal(syscall.SIGCONT))

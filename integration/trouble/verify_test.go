@@ -3,6 +3,7 @@ package trouble
 import (
 	"encoding/binary"
 	"os"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -43,16 +44,16 @@ func TestNothingIsLost(t *testing.T) {
 		g := newGuest(t, id+1, guestSize, sizes[0], monitors)
 		d := disturb(g, id, pause(long), sizes)
 		guests.Go(func() {
-			verify(t, g, long, 0xfeed_0000+id)
+			verify(t, g, long, 0xfeed_0000+id, d.enough)
 			d.end(t)
 		})
 	}
 	guests.Wait()
 }
 
-// verify runs the verifying program for so long, then checks all of memory, and
-// that no write is missing.
-func verify(t *testing.T, g *guest, long time.Duration, pattern uint64) {
+// verify runs the verifying program for so long, and until all conditions hold, then
+// checks all of memory, and that no write is missing.
+func verify(t *testing.T, g *guest, long time.Duration, pattern uint64, until ...func() bool) {
 	params := g.shares(2, pattern)
 	before := sequences(t, g, params)
 	var accesses, writes uint64
@@ -76,7 +77,8 @@ func verify(t *testing.T, g *guest, long time.Duration, pattern uint64) {
 		return ok
 	}
 	n := 0
-	for end := time.Now().Add(long); time.Now().Before(end); n++ {
+	lacking := func(ok func() bool) bool { return !ok() }
+	for end := time.Now().Add(long); time.Now().Before(end) || slices.ContainsFunc(until, lacking); n++ {
 		flags, count := uint64(gb.FlagRandom), params[0].Count/4
 		if n%2 == 0 {
 			flags, count = 0, params[0].Count

@@ -41,12 +41,11 @@ func runMonitor(t testing.TB, binary, addr, mem string) *monitorCommand {
 		m.cmd.Process.Kill() // a stopped one too
 		m.cmd.Wait()
 	})
-	for range 1000 {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		if c, err := net.Dial("tcp", addr); err == nil {
 			c.Close()
 			return m
 		}
-		time.Sleep(5 * time.Millisecond)
 	}
 	t.Fatalf("memory monitor does not listen on %s", addr)
 	return nil
