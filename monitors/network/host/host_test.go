@@ -19,7 +19,7 @@ import (
 	"splitvm/remote/network/attach"
 )
 
-const patience = 20 * time.Second
+const patience = time.Minute
 
 func serve(t *testing.T) (*Networks, string) {
 	t.Helper()

@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -76,10 +77,11 @@ func TestLinksAreCut(t *testing.T) {
 	b, _ := w.join(w.sites[1], "b", "front")
 	relays := []*relay{w.relay(w.sites[0]), w.relay(w.sites[1])}
 	c := dial(t, a, echo(b, 7))
-	cuts, done := 0, make(chan struct{})
+	var cuts atomic.Int64
+	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for range 10 {
+		for i := 0; i < 10 || cuts.Load() < 5 && !t.Failed(); i++ {
 			talk(t, c, 1<<20)
 		}
 	}()
@@ -89,13 +91,13 @@ func TestLinksAreCut(t *testing.T) {
 			w.table.Hosts[2] = w.sites[1].mesh.Addr().String() // without a relay
 			w.apply()
 			talk(t, c, 1<<20)
-			if got := w.sites[0].mesh.Stats().Connects + w.sites[1].mesh.Stats().Connects; cuts < 5 || got < uint64(cuts) {
-				t.Errorf("%d links were cut, %d made", cuts, got)
+			if got := w.sites[0].mesh.Stats().Connects + w.sites[1].mesh.Stats().Connects; got < uint64(cuts.Load()) {
+				t.Errorf("%d links were cut, %d made", cuts.Load(), got)
 			}
 			return
 		case <-time.After(30 * time.Millisecond):
-			if cuts < 20 {
-				cuts += relays[i%2].cut()
+			if cuts.Load() < 20 {
+				cuts.Add(int64(relays[i%2].cut()))
 			}
 		}
 	}
@@ -122,13 +124,12 @@ func TestCloseLeavesNothing(t *testing.T) {
 	})
 	silent.Close()
 	var left string
-	for range 100 {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		buf := make([]byte, 1<<20)
 		left = string(buf[:runtime.Stack(buf, true)])
 		if !strings.Contains(left, "mesh.(*Mesh)") && !strings.Contains(left, "mesh.(*link)") {
 			return
 		}
-		time.Sleep(10 * time.Millisecond)
 	}
 	t.Errorf("left: %s", left)
 }
