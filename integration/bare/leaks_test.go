@@ -58,13 +58,12 @@ func (u usage) exceeds(before usage) bool {
 func leftBehind(t testing.TB, before usage) {
 	t.Helper()
 	after := used(t)
-	for range 50 {
+	for end := time.Now().Add(patience); time.Now().Before(end); after = used(t) {
 		if !after.exceeds(before) {
 			t.Logf("before %+v, after %+v", before, after)
 			return
 		}
 		time.Sleep(100 * time.Millisecond)
-		after = used(t)
 	}
 	t.Errorf("something is left behind: before %+v, after %+v", before, after)
 }

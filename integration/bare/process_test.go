@@ -94,15 +94,14 @@ func (b *box) left(t testing.TB, session int) []string {
 	return found
 }
 
-// clean waits a moment for what ends a little later than its parent.
+// clean waits for what ends a little later than its parent.
 func (b *box) clean(t testing.TB, what string, session int) {
 	t.Helper()
 	var left []string
-	for range 100 {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if left = b.left(t, session); len(left) == 0 {
 			return
 		}
-		time.Sleep(20 * time.Millisecond)
 	}
 	t.Fatalf("%s left behind: %s", what, strings.Join(left, "\n"))
 }

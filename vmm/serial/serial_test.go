@@ -133,7 +133,7 @@ func TestFullOutputHoldsGuestNotThread(t *testing.T) {
 	}
 	edges := g.edges.Load()
 	close(w.open)
-	for deadline := time.Now().Add(10 * time.Second); !g.high.Load(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !g.high.Load(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("no interrupt when there is room again")
 		}
@@ -165,7 +165,7 @@ func TestFailedOutputLetsGuestGoOn(t *testing.T) {
 	g.out(regData, 'b')
 	g.wantLine(t, false, "no room")
 	close(w.open)
-	for deadline := time.Now().Add(10 * time.Second); !g.high.Load(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !g.high.Load(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the guest waits for ever after the output failed")
 		}

@@ -68,7 +68,7 @@ func wire(t testing.TB, tap *Tap) int {
 	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Ifindex: link.Attrs().Index, Protocol: 0x0300}); err != nil {
 		t.Fatal(err)
 	}
-	patience := unix.NsecToTimeval(int64(10 * time.Second))
+	patience := unix.NsecToTimeval(int64(time.Minute))
 	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &patience); err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +85,7 @@ func frame(to net.MAC, body string) []byte {
 func received(t *testing.T, fd int, last string) []string {
 	t.Helper()
 	var bodies []string
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
 		p := make([]byte, 2000)
 		n, err := unix.Read(fd, p)
 		if err == unix.EAGAIN {

@@ -14,7 +14,7 @@ import (
 )
 
 // Patience is how long a test waits for a device before it fails.
-const Patience = 20 * time.Second
+const Patience = time.Minute
 
 // Machine is an activated device and drivers for its queues.
 type Machine struct {
