@@ -207,7 +207,7 @@ func (w *powerWorld) settle() error {
 	go func() { w.working.Wait(); close(ended) }()
 	select {
 	case <-ended:
-	case <-time.After(20 * time.Second):
+	case <-time.After(ample):
 		return errors.New("writers hang")
 	}
 	if w.t.Failed() {

@@ -74,7 +74,7 @@ func TestReplicaLosesPower(t *testing.T) {
 	var g *guest
 	for round := range rounds(4, 100) {
 		if round%4 == 0 { // another writer
-			cfg.Grace = []time.Duration{50 * time.Millisecond, 20 * time.Second}[round/4%2]
+			cfg.Grace = []time.Duration{50 * time.Millisecond, ample}[round/4%2]
 			g = reopen(t, g, cfg)
 		}
 		dead, alive := p[round%2], p[1-round%2]

@@ -90,7 +90,7 @@ func (p *process) launch() {
 
 // ready waits until the monitor answers.
 func (p *process) ready() (err error) {
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(ample); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
 		var c transport.Conn // gRPC would wait for a second after a failure
 		if c, err = transport.Dial(context.Background(), p.listen); err == nil {
 			c.Close()
@@ -183,7 +183,7 @@ func members(t testing.TB, p *process, n int) {
 	defer c.Close()
 	var info remote.VolumeInfo
 	var err error
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(ample); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		if info, err = c.InspectVolume(context.Background(), "v"); err == nil && len(info.Members) == n {
 			return
 		}
@@ -264,13 +264,28 @@ func TestWriterGone(t *testing.T) {
 		time.Sleep(time.Duration(300+rand.IntN(400)) * time.Millisecond)
 		cmd.Process.Kill()
 		cmd.Wait()
-		v := open(t, cfg)
+		v := openAfter(t, cfg)
 		members(t, p[0], 2)
 		members(t, p[1], 2)
 		if err := v.Close(); err != nil {
 			t.Fatal(err)
 		}
 		compareReplicas(t, p)
+	}
+}
+
+// openAfter opens a volume when its monitors have seen that its writer is gone, which
+// Open gives them a second for.
+func openAfter(t *testing.T, cfg blockclient.Config) *blockclient.Volume {
+	t.Helper()
+	for end := time.Now().Add(ample); ; {
+		v, err := blockclient.Open(t.Context(), cfg)
+		if err == nil {
+			return v
+		}
+		if remote.KindOf(err) != remote.Busy || time.Now().After(end) {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -64,7 +64,7 @@ func (r *rebooted) up(boot byte) {
 }
 
 func (r *rebooted) config(more ...*rebooted) blockclient.Config {
-	cfg := blockclient.Config{Monitors: []string{"unix:" + r.sock}, Name: "v", Log: quietLog(), Grace: 20 * time.Second}
+	cfg := blockclient.Config{Monitors: []string{"unix:" + r.sock}, Name: "v", Log: quietLog(), Grace: ample}
 	for _, o := range more {
 		cfg.Monitors = append(cfg.Monitors, "unix:"+o.sock)
 	}
@@ -88,9 +88,9 @@ func (r *rebooted) holds(p []byte) bool {
 // until waits for what is about to become true.
 func until(t testing.TB, what string, is func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !is(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(ample); !is(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("%s: not after 20 s", what)
+			t.Fatalf("%s: not after %v", what, ample)
 		}
 	}
 }

@@ -16,7 +16,7 @@ import (
 // replace moves a replica within what a busy machine may take.
 func replace(t *testing.T, v *blockclient.Volume, from, to *process) error {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), ample)
 	defer cancel()
 	return v.Replace(ctx, from.address(), to.address())
 }
@@ -25,7 +25,7 @@ func deleteAt(t *testing.T, p *process) {
 	t.Helper()
 	c := dialControl(t, p.address())
 	defer c.Close()
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(ample); ; time.Sleep(10 * time.Millisecond) {
 		err := c.DeleteVolume(t.Context(), "v") // Busy until the monitor has seen the writer leave
 		if err == nil {
 			return
@@ -253,7 +253,7 @@ func TestMover(t *testing.T) {
 	g := newGuest(t, open(t, blockclient.Config{Monitors: []string{p[0].address()}, Name: "v", Grace: 50 * time.Millisecond}), 6)
 	m := blockclient.NewMover(g.v)
 	move := func(number uint64) (o blockclient.Outcome) {
-		for end := time.Now().Add(time.Minute); time.Now().Before(end) && o == blockclient.MoveUnderWay; time.Sleep(time.Millisecond) {
+		for end := time.Now().Add(ample); time.Now().Before(end) && o == blockclient.MoveUnderWay; time.Sleep(time.Millisecond) {
 			var err error
 			o, err = m.Move(blockclient.Move{Number: number, From: p[0].address(), To: p[1].address()})
 			if err != nil && o == blockclient.MoveUnderWay {
@@ -296,9 +296,9 @@ func TestWithdraw(t *testing.T) {
 	g.run(50)()
 	rng := rand.New(rand.NewPCG(3, 3))
 	final := func(ask func(blockclient.Move) (blockclient.Outcome, error), what blockclient.Move) (o blockclient.Outcome) {
-		for end := time.Now().Add(time.Minute); o == blockclient.MoveUnderWay; time.Sleep(time.Millisecond) {
+		for end := time.Now().Add(ample); o == blockclient.MoveUnderWay; time.Sleep(time.Millisecond) {
 			if time.Now().After(end) {
-				t.Fatal("no outcome after a minute")
+				t.Fatalf("no outcome after %v", ample)
 			}
 			o, _ = ask(what)
 		}

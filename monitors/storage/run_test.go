@@ -73,8 +73,14 @@ func create(t testing.TB, address, name string, id remote.VolumeID, size uint64)
 	}
 }
 
+// ample is what only a hang exceeds, on a busy machine too.
+const ample = 2 * time.Minute
+
 func open(t testing.TB, cfg blockclient.Config) *blockclient.Volume {
 	t.Helper()
+	if cfg.Timeout == 0 {
+		cfg.Timeout = ample
+	}
 	if cfg.Log == nil {
 		cfg.Log = quietLog()
 	}
@@ -282,7 +288,7 @@ func TestReconnect(t *testing.T) {
 	address, stop := start(t, dir, sock)
 	create(t, address, "v", 1, 1<<20)
 	m := &model{t: t, want: make([]byte, 1<<20), rng: rand.New(rand.NewPCG(3, 4))}
-	m.v = open(t, blockclient.Config{Monitors: []string{address}, Name: "v", Timeout: 10 * time.Second})
+	m.v = open(t, blockclient.Config{Monitors: []string{address}, Name: "v"})
 	for range 5 {
 		var steps sync.WaitGroup
 		steps.Go(func() {
@@ -296,7 +302,7 @@ func TestReconnect(t *testing.T) {
 	}
 	m.verify()
 	m.must("close", m.v.Close())
-	v := open(t, blockclient.Config{Monitors: []string{address}, Name: "v", Timeout: 200 * time.Millisecond})
+	v := open(t, blockclient.Config{Monitors: []string{address}, Name: "v", Timeout: time.Second})
 	stop()
 	if err := do(v, blockwire.Read, 0, make([]byte, 4096)); !errors.Is(err, remote.Timeout) {
 		t.Errorf("read of a monitor that is gone: %v", err)
