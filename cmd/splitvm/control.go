@@ -59,7 +59,7 @@ func (n *vnode) openControl(context.Context) error {
 		})
 	}
 	mux.Handle("GET /metrics", promhttp.HandlerFor(n.registry(started), promhttp.HandlerOpts{}))
-	srv := &http.Server{Handler: mux, ReadHeaderTimeout: time.Second}
+	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	go srv.Serve(l)
 	n.onClose(srv.Close)
 	if n.o.metrics == "" {
@@ -71,7 +71,7 @@ func (n *vnode) openControl(context.Context) error {
 	}
 	public := http.NewServeMux()
 	public.Handle("GET /metrics", promhttp.HandlerFor(n.registry(started), promhttp.HandlerOpts{}))
-	open := &http.Server{Handler: public, ReadHeaderTimeout: time.Second}
+	open := &http.Server{Handler: public, ReadHeaderTimeout: 10 * time.Second}
 	go open.Serve(tcp)
 	n.onClose(open.Close)
 	return nil
