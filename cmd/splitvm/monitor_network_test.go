@@ -54,11 +54,16 @@ func TestRackNetworksEndAlone(t *testing.T) {
 	}
 	done := serve()
 	stays(done, "its processor monitor")
-	first := address()
-	vnode, err := net.Dial("unix", n.socket)
+	cable, port, err := usernet.Pair()
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer cable.Close()
+	vnode, err := attach.Join(t.Context(), n.socket, attach.Request{Network: "front", Name: "a", Addr: netip.MustParseAddr("10.88.0.9")}, port, time.Minute, n.cfg.Log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := address()
 	placer.Close()
 	stays(done, "a vNode")
 	vnode.Close()

@@ -164,9 +164,9 @@ func (r *testRack) start(name string) {
 // wait asks again until it is so.
 func (r *testRack) wait(what string, so func() bool) {
 	r.t.Helper()
-	for deadline := time.Now().Add(time.Minute); !so(); {
+	for deadline := time.Now().Add(3 * time.Minute); !so(); {
 		if time.Now().After(deadline) {
-			r.t.Fatalf("not so after a minute: %s", what)
+			r.t.Fatalf("not so after three minutes: %s", what)
 		}
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // givenBack is how many vRegions a vNode had at its end, by the event.
@@ -51,12 +53,16 @@ func TestPlacedByTheNext(t *testing.T) {
 	const vregions = 32
 	r.must("run", "--global", "auto", "--detach", "--name", "v", "--bare", fmt.Sprintf("verify,in-order,accesses=%d", 1<<40),
 		"--mem", "256M", "--vregion", "8M", "--excache", "2M")
-	r.eventually("it has begun", func() bool { return len(list[[]vregion](r, "vregion", "ls", "v")) > 0 })
-	before := len(list[[]vregion](r, "vregion", "ls", "v"))
+	v := r.vnode("v")
+	before := 0
+	r.eventually("it has begun", func() bool { before = len(list[[]vregion](r, "vregion", "ls", "v")); return before > 0 })
+	r.signal(v.PID, unix.SIGSTOP) // for as long as it takes to kill the monitor
+	before = len(list[[]vregion](r, "vregion", "ls", "v"))
 	r.kill("global-1")
+	r.signal(v.PID, unix.SIGCONT)
 	r.must("rack", "up")
 	r.eventually("it has all of its memory", func() bool { return len(list[[]vregion](r, "vregion", "ls", "v")) == vregions })
-	if v := r.vnode("v"); v.State != "VNODE_STATE_RUNNING" || before == vregions {
+	if v = r.vnode("v"); v.State != "VNODE_STATE_RUNNING" || before == vregions {
 		t.Errorf("%+v; it had %d vRegions when the global monitor was killed", v, before)
 	}
 	r.must("stop", "v")
