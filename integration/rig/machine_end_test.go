@@ -30,7 +30,7 @@ func TestMachineDies(t *testing.T) {
 }
 
 func TestMachineHangs(t *testing.T) {
-	m := newBench(t, 100*time.Millisecond, func(port io.ReadWriter) error {
+	m := newBench(t, 2*time.Second, func(port io.ReadWriter) error {
 		err := link.NewWriter(port).SendJSON(link.Hello, 0, link.HelloInfo{})
 		_, _ = io.Copy(io.Discard, port) // says no more
 		return err

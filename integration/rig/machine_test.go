@@ -51,7 +51,7 @@ func newBench(t *testing.T, hang time.Duration, serve func(port io.ReadWriter) e
 		theirs.Close()
 		<-b.served
 	})
-	if err := b.waitUp(t.Context(), 10*time.Second); err != nil {
+	if err := b.waitUp(t.Context(), time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	return b
