@@ -97,7 +97,7 @@ func (h *history) check(t *testing.T, line int, ops []porcupine.Operation, last 
 	first, now := h.now[line], binary.LittleEndian.Uint64(b[:])
 	h.now[line] = now
 	ops = append(ops, porcupine.Operation{ClientId: historyCPUs, Input: uint64(0), Call: last + 1, Output: now, Return: last + 2})
-	if r := porcupine.CheckOperationsTimeout(word(first), ops, time.Minute); r != porcupine.Ok {
+	if r := porcupine.CheckOperationsTimeout(word(first), ops, 5*time.Minute); r != porcupine.Ok {
 		t.Errorf("line %d: %d operations from %#x to %#x: %s", line, len(ops), first, now, r)
 	}
 }

@@ -78,11 +78,11 @@ func (r *recorder) len() int {
 // check fails the test if the history is not linearizable, line by line.
 func (r *recorder) check(t *testing.T) {
 	t.Helper()
-	switch porcupine.CheckOperationsTimeout(lineModel, r.ops, time.Minute) {
+	switch porcupine.CheckOperationsTimeout(lineModel, r.ops, 5*time.Minute) {
 	case porcupine.Illegal:
 		t.Errorf("history of %d operations is not linearizable", len(r.ops))
 	case porcupine.Unknown:
-		t.Errorf("history of %d operations could not be checked in a minute", len(r.ops))
+		t.Errorf("history of %d operations could not be checked in five minutes", len(r.ops))
 	}
 }
 

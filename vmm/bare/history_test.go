@@ -64,11 +64,11 @@ func TestHistoryIsLinearizable(t *testing.T) {
 		t.Errorf("%d words, want 4", len(of))
 	}
 	for a, ops := range of {
-		if r := porcupine.CheckOperationsTimeout(word, ops, 30*time.Second); r != porcupine.Ok {
+		if r := porcupine.CheckOperationsTimeout(word, ops, 5*time.Minute); r != porcupine.Ok {
 			t.Errorf("word at %#x: %s", a, r)
 		}
 		ops[len(ops)/2].Output = ops[len(ops)/2].Output.(uint64) ^ 1<<40
-		if r := porcupine.CheckOperationsTimeout(word, ops, 30*time.Second); r == porcupine.Ok {
+		if r := porcupine.CheckOperationsTimeout(word, ops, 5*time.Minute); r == porcupine.Ok {
 			t.Errorf("word at %#x: a foreign value was accepted", a)
 		}
 	}

@@ -81,7 +81,10 @@ func TestShareOfWrites(t *testing.T) {
 		if want := r.Result.Accesses / 7; r.Histogram.Count() != want {
 			t.Errorf("%s: %d timed, want %d", prog.Name, r.Histogram.Count(), want)
 		}
-		if total := float64(r.Result.End - r.Result.Begin); r.Histogram.Mean()*float64(r.Histogram.Count()) > total || r.Histogram.Quantile(1) > total || r.Histogram.Quantile(0.01) < 10 {
+		// A host that takes the CPU away in the middle of an access makes that nearly all
+		// of the time, which the histogram knows to 3 %.
+		total := float64(r.Result.End-r.Result.Begin) * 1.03
+		if r.Histogram.Mean()*float64(r.Histogram.Count()) > total || r.Histogram.Quantile(1) > total || r.Histogram.Quantile(0.01) < 10 {
 			t.Errorf("%s: timed accesses take longer than all: mean %.0f, p1 %.0f, max %.0f, all %.0f cycles", prog.Name,
 				r.Histogram.Mean(), r.Histogram.Quantile(0.01), r.Histogram.Quantile(1), total)
 		}
