@@ -112,7 +112,7 @@ func (v *verifier) finish() {
 // A target that dies in the middle of a move costs the guest nothing; another one
 // that joins gets the vRegions.
 func TestDrainTargetKilled(t *testing.T) {
-	v, target := stuck(t, "--lease", "3s")
+	v, target := stuck(t, "--lease", "6s")
 	r := v.r
 	r.signal(target.Pid, unix.SIGKILL)
 	r.eventually("the move has failed", func() bool { return r.happened("vregion.not-moved", "v", "to spare") })
@@ -128,7 +128,7 @@ func TestDrainTargetKilled(t *testing.T) {
 // A target that was lost in the middle of a move, and comes back, either has what
 // it was given or nothing: the rack and the VMM agree on who the owner is.
 func TestDrainTargetReturns(t *testing.T) {
-	v, target := stuck(t, "--lease", "2s")
+	v, target := stuck(t, "--lease", "6s")
 	r := v.r
 	r.eventually("the target is lost", func() bool { return r.happened("member.lost", "spare", "") })
 	r.signal(target.Pid, unix.SIGCONT)
@@ -138,7 +138,7 @@ func TestDrainTargetReturns(t *testing.T) {
 // The death of a monitor that is being drained ends the vNodes that had memory
 // there, and the command, with the reason; what was copied is freed.
 func TestDrainSourceKilled(t *testing.T) {
-	v, target := stuck(t, "--lease", "3s")
+	v, target := stuck(t, "--lease", "6s")
 	r := v.r
 	watch, out := r.watch("monitor", "drain", "memory-1")
 	r.kill("memory-1")
@@ -157,7 +157,7 @@ func TestDrainSourceKilled(t *testing.T) {
 // A drain outlasts the command that shows it, which says so when it is interrupted,
 // the VMM's pager, the processor monitor and the global monitor.
 func TestDrainSurvives(t *testing.T) {
-	v, target := stuck(t, "--lease", "60s")
+	v, target := stuck(t, "--lease", "5m")
 	r := v.r
 	watch, out := r.watch("monitor", "drain", "memory-1")
 	watch.Process.Signal(os.Interrupt)
@@ -196,7 +196,7 @@ func pagerOf(t *testing.T, vmm int) int {
 // A drain that is cancelled leaves the vRegions where they are, and the monitor
 // takes new ones; what is on its way arrives.
 func TestDrainCancelled(t *testing.T) {
-	v, target := stuck(t, "--lease", "30s")
+	v, target := stuck(t, "--lease", "5m")
 	r := v.r
 	r.must("monitor", "drain", "--cancel", "memory-1")
 	r.signal(target.Pid, unix.SIGCONT)

@@ -134,7 +134,7 @@ func TestDrainStorage(t *testing.T) {
 // target, which can't take anything and is given up, the GSM, the processor monitor,
 // the source.
 func TestDrainStorageKilled(t *testing.T) {
-	r := storing(t, "--lease", "3s")
+	r := storing(t, "--lease", "6s")
 	lost := r.spare("lost")
 	r.signal(lost.Pid, unix.SIGSTOP)
 	r.must("monitor", "drain", "--detach", "storage-1")

@@ -106,7 +106,7 @@ func (r *rack) idOf(name string) string {
 // A memory monitor is drained under a verifying guest, holds nothing afterwards,
 // gets nothing new, and can be stopped; the guest finds every word.
 func TestDrain(t *testing.T) {
-	r := up(t, "--memories", "3", "--memory", "256M", "--lease", "3s")
+	r := up(t, "--memories", "3", "--memory", "256M", "--lease", "6s")
 	v := r.verifying("v", 64, atWill)
 	id := r.idOf("memory-1")
 	if r.owners()[id] == 0 {

@@ -159,7 +159,7 @@ func TestInterruptCommandLine(t *testing.T) {
 // The loss of a memory monitor ends the vNodes that had memory there, with an
 // event that says so; the next one is used.
 func TestKillMemory(t *testing.T) {
-	r := up(t, "--lease", "3s")
+	r := up(t, "--lease", "6s")
 	r.long("v")
 	r.kill("memory-1")
 	r.eventually("the vNode has failed", func() bool { return r.vnode("v").State == "VNODE_STATE_FAILED" })

@@ -120,7 +120,7 @@ func (r *rack) address(name string) string {
 // A storage monitor that was killed comes back as the member that it was, with its
 // volumes; a vNode that was killed gives its volume back.
 func TestKillStorage(t *testing.T) {
-	r := up(t, "--lease", "3s")
+	r := up(t, "--lease", "6s")
 	r.must("volume", "create", "db", "64M")
 	r.must(r.withVolume("w", "db")...)
 	r.eventually("w runs", func() bool { return r.vnode("w").State == "VNODE_STATE_RUNNING" })

@@ -231,7 +231,7 @@ func TestPeerKilled(t *testing.T) {
 	if _, err := c.Recv(v); err != io.EOF {
 		t.Errorf("Recv: %v, want EOF", err)
 	}
-	if took := time.Since(start); took > 10*time.Second {
+	if took := time.Since(start); took > time.Minute {
 		t.Errorf("noticed after %v", took)
 	}
 	v.Reset()
