@@ -15,6 +15,7 @@ import (
 
 	"splitvm/monitors/network/host"
 	"splitvm/remote/network/attach"
+	"splitvm/remote/transport"
 	"splitvm/vmm/usernet"
 )
 
@@ -86,7 +87,7 @@ func TestRackNetworksMetrics(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer os.RemoveAll(dir)
-	ports, err := freePorts(1)
+	ports, err := transport.FreeAddresses(1)
 	if err != nil {
 		t.Fatal(err)
 	}

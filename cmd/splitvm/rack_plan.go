@@ -2,12 +2,13 @@ package main
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"strings"
 
 	"github.com/goccy/go-yaml"
 	"github.com/urfave/cli/v3"
+
+	"splitvm/remote/transport"
 )
 
 // rackPlan is what a rack on this host is made of: the file of `rack up -f`.
@@ -72,7 +73,7 @@ func planOf(c *cli.Command) (rackPlan, error) {
 // processes lists the monitors of the plan with their arguments, and the global
 // monitors' addresses.
 func (p rackPlan) processes(dir string) ([]rackProcess, string, error) {
-	ports, err := freePorts(2*p.Globals + p.Storages)
+	ports, err := transport.FreeAddresses(2*p.Globals + p.Storages)
 	if err != nil {
 		return nil, "", err
 	}
@@ -108,18 +109,4 @@ func (p rackPlan) processes(dir string) ([]rackProcess, string, error) {
 		member("processor", i, "--listen", "127.0.0.1:0", "--data", fmt.Sprintf("%s/p%d", dir, i+1), "--excache", p.ExCache)
 	}
 	return list, all, nil
-}
-
-// freePorts finds addresses of this host that nobody listens on.
-func freePorts(n int) ([]string, error) {
-	var list []string
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		defer l.Close()
-		list = append(list, l.Addr().String())
-	}
-	return list, nil
 }

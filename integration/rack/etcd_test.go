@@ -2,7 +2,6 @@ package rack
 
 import (
 	"fmt"
-	"net"
 	"net/url"
 	"os"
 	"os/exec"
@@ -16,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"splitvm/integration/require"
+	"splitvm/remote/transport"
 )
 
 // etcdVariable makes the tests' program an etcd server: DIR,HOST:PORT.
@@ -50,12 +50,11 @@ func serveEtcd(at string) (status int) {
 // freeAddress is one that nobody listens on, for what is started again there.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	free, err := transport.FreeAddresses(1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return free[0]
 }
 
 // daemon is a process that is started, killed, and started again.

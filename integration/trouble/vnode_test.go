@@ -14,6 +14,7 @@ import (
 	"time"
 
 	gb "splitvm/guest/bare"
+	"splitvm/remote/transport"
 )
 
 // build builds the splitvm command.
@@ -54,10 +55,9 @@ func runMonitor(t testing.TB, binary, addr, mem string) *monitorCommand {
 // freeAddress is a TCP address of this host that nobody listens on.
 func freeAddress(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	free, err := transport.FreeAddresses(1)
 	must(t, err)
-	defer l.Close()
-	return l.Addr().String()
+	return free[0]
 }
 
 // vnodeCommand is a `splitvm run` of program roam.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -15,6 +14,7 @@ import (
 
 	"splitvm/remote/blockclient"
 	"splitvm/remote/blockwire"
+	"splitvm/remote/transport"
 )
 
 // engine is a disk that takes requests.
@@ -196,10 +196,9 @@ func TestRates(t *testing.T) {
 }
 
 func freePort(t testing.TB) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	free, err := transport.FreeAddresses(1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return free[0]
 }
