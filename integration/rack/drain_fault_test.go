@@ -157,7 +157,7 @@ func TestDrainSourceKilled(t *testing.T) {
 // A drain outlasts the command that shows it, which says so when it is interrupted,
 // the VMM's pager, the processor monitor and the global monitor.
 func TestDrainSurvives(t *testing.T) {
-	v, target := stuck(t, "--lease", "5m")
+	v, target := stuck(t, "--lease", "60s")
 	r := v.r
 	watch, out := r.watch("monitor", "drain", "memory-1")
 	watch.Process.Signal(os.Interrupt)
@@ -196,7 +196,7 @@ func pagerOf(t *testing.T, vmm int) int {
 // A drain that is cancelled leaves the vRegions where they are, and the monitor
 // takes new ones; what is on its way arrives.
 func TestDrainCancelled(t *testing.T) {
-	v, target := stuck(t, "--lease", "5m")
+	v, target := stuck(t, "--lease", "30s")
 	r := v.r
 	r.must("monitor", "drain", "--cancel", "memory-1")
 	r.signal(target.Pid, unix.SIGCONT)

@@ -68,7 +68,7 @@ func TestRebalance(t *testing.T) {
 
 // Ctrl-C ends the command and not the moves; --cancel ends what has not begun.
 func TestRebalanceInterrupted(t *testing.T) {
-	r := up(t, "--memories", "1", "--memory", "128M", "--lease", "5m")
+	r := up(t, "--memories", "1", "--memory", "128M", "--lease", "60s")
 	v := r.verifying("v", 32, inOrder)
 	target := r.joined("new", "128M")
 	r.signal(target.Pid, unix.SIGSTOP)
