@@ -53,7 +53,8 @@ func TestSilentGlobalMonitor(t *testing.T) {
 				return
 			}
 			t.Cleanup(func() { in.Close(); out.Close() })
-			carry := func(to io.Writer, from io.Reader) {
+			carry := func(to io.WriteCloser, from io.Reader) {
+				defer to.Close() // or the server's end waits two minutes for a greeting
 				buf := make([]byte, 4096)
 				for {
 					n, err := from.Read(buf)
