@@ -57,8 +57,9 @@ func run(ctx context.Context, o options) (status int, err error) {
 		vm := n.machine.VM
 		go n.far.guard(vm.Ended(), func(err error) { vm.End(vmm.Outcome{End: vmm.Failed, Err: err}) })
 	}
-	// A vCPU is in KVM_RUN most of the time, and a disk's queue waits for it.
-	if err := threads.Block(o.vcpus * (1 + len(o.disks))); err != nil {
+	// A vCPU is in KVM_RUN most of the time, a disk's queue waits for it, and a
+	// volume's connections wait for monitors.
+	if err := threads.Block(o.vcpus*(1+len(o.disks)+len(o.volumes)) + len(o.volumes)); err != nil {
 		n.log.Debug("the runtime's timers stay exact, at the cost of some CPU time", "err", err)
 	}
 	outcome := n.machine.Run(running)

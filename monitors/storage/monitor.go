@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"runtime"
 
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/reflection"
 
+	"splitvm/remote/threads"
 	"splitvm/remote/transport"
 	"splitvm/remote/volumes"
 )
@@ -40,7 +40,9 @@ func Run(ctx context.Context, cfg Config) error {
 	if len(cfg.Listen) == 0 {
 		return errors.New("storage monitor: no address to listen on; give --listen HOST:PORT or unix:PATH")
 	}
-	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), runtime.NumCPU()+spareProcs))
+	if err := threads.Block(spareProcs); err != nil {
+		cfg.Log.Debug("the runtime's timers stay exact, at the cost of some CPU time", "err", err)
+	}
 	store, err := OpenStore(cfg.Data)
 	if err != nil {
 		return fmt.Errorf("storage monitor: %w", err)

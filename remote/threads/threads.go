@@ -30,8 +30,10 @@ import (
 )
 
 // slack is how late the kernel may wake a thread that sleeps. Every timer of
-// the process may be that late.
-const slack = time.Millisecond
+// the process may be that late. It is how often the runtime's monitor thread looks
+// while requests are under way: on a CPU that is slow and shared (QEMU's TCG),
+// each look also interrupts the guest, and with 1 ms takes a tenth of the CPU.
+const slack = 4 * time.Millisecond
 
 // spare is how many processors there are for threads that nobody announces.
 const spare = 8

@@ -36,8 +36,8 @@ func TestBlock(t *testing.T) {
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		if got := strings.TrimSpace(string(b)); err != nil || got != "1000000" {
-			t.Errorf("thread %s has a slack of %q ns (%v), want 1000000", task.Name(), got, err)
+		if got := strings.TrimSpace(string(b)); err != nil || got != "4000000" {
+			t.Errorf("thread %s has a slack of %q ns (%v), want 4000000", task.Name(), got, err)
 		}
 	}
 }
