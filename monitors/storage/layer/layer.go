@@ -40,6 +40,7 @@ type Layer struct {
 	gate    sync.RWMutex
 	gen     uint64 // guarded by gate: of the changes that are being made
 	stripes [stripeCount]sync.RWMutex
+	pages   pages
 
 	durable atomic.Uint64 // generations that are on stable storage
 	common  atomic.Uint64
@@ -115,6 +116,7 @@ func OpenFiles(files Files, id ID, frozen bool) (*Layer, error) {
 		return nil, fmt.Errorf("open layer %v: it is layer %v", id, ID(l.head.id))
 	}
 	l.blocks = l.head.blocks
+	l.pages = newPages(l.blocks)
 	l.common.Store(l.head.common)
 	l.gen = l.head.limit
 	if !l.head.clean {

@@ -15,13 +15,10 @@ type scratch struct {
 var scratches = sync.Pool{New: func() any { return new(scratch) }}
 
 // load reads the entries of n blocks. With now it does not wait for the disk.
+// Preconditions: the stripe is held.
 func (l *Layer) load(s *scratch, first uint64, n int, now bool) error {
-	raw := s.raw[:n*entrySize]
-	if now {
-		if !l.files.Map.ReadNow(raw, entryOffset(first)) {
-			return ErrWouldBlock
-		}
-	} else if _, err := l.files.Map.ReadAt(raw, entryOffset(first)); err != nil {
+	raw, err := l.entries(s, first, n, now)
+	if err != nil {
 		return err
 	}
 	for i := range n {
@@ -32,7 +29,38 @@ func (l *Layer) load(s *scratch, first uint64, n int, now bool) error {
 	return nil
 }
 
+// entries returns n entries as they are in the map, from memory or from there.
+func (l *Layer) entries(s *scratch, first uint64, n int, now bool) ([]byte, error) {
+	stripe, at := first/stripeSize, int(first%stripeSize)
+	if p := l.pages.find(stripe); p != nil {
+		return p.raw[at*entrySize:], nil
+	}
+	if !l.pages.want(stripe) {
+		raw := s.raw[:n*entrySize]
+		return raw, l.readMap(raw, first, now)
+	}
+	p, start := &page{stripe: stripe}, stripe*stripeSize
+	if err := l.readMap(p.raw[:min(stripeSize, l.blocks-start)*entrySize], start, now); err != nil {
+		return nil, err
+	}
+	l.pages.keep(p)
+	return p.raw[at*entrySize:], nil
+}
+
+// readMap reads entries from block first on.
+func (l *Layer) readMap(raw []byte, first uint64, now bool) error {
+	if now {
+		if !l.files.Map.ReadNow(raw, entryOffset(first)) {
+			return ErrWouldBlock
+		}
+		return nil
+	}
+	_, err := l.files.Map.ReadAt(raw, entryOffset(first))
+	return err
+}
+
 // save writes n entries.
+// Preconditions: the stripe is held alone.
 func (l *Layer) save(s *scratch, first uint64, n int) error {
 	if n == 0 {
 		return nil
@@ -45,8 +73,15 @@ func (l *Layer) save(s *scratch, first uint64, n int) error {
 		}
 	}
 	l.touched[2].Store(true)
-	_, err := l.files.Map.WriteAt(s.raw[:n*entrySize], entryOffset(first))
-	return err
+	raw, stripe := s.raw[:n*entrySize], first/stripeSize
+	if _, err := l.files.Map.WriteAt(raw, entryOffset(first)); err != nil {
+		l.pages.drop(stripe) // nobody knows how much of it was written
+		return err
+	}
+	if p := l.pages.find(stripe); p != nil {
+		copy(p.raw[first%stripeSize*entrySize:], raw)
+	}
+	return nil
 }
 
 func (l *Layer) slot(p place) File {
