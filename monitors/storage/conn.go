@@ -20,6 +20,11 @@ const (
 	patience      = 500 * time.Millisecond // how often a waiting connection looks around
 	silence       = 30 * time.Second       // a client says something at least this often
 	maxBackground = 64                     // requests of a connection that wait for a disk
+
+	// Payloads of up to smallPayload are received together, up to maxAhead of them,
+	// and copied: that is cheaper than a system call for each.
+	smallPayload = 16 << 10
+	maxAhead     = 64 << 10
 )
 
 // conn is one connection, served by one goroutine on a thread of its own. It
@@ -60,7 +65,7 @@ func (c *conn) serve() {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	defer c.conn.Close()
-	c.stream = wire.NewStream(c.conn, wire.StreamConfig{Limit: c.server.timeout, Dry: c.out.send, Idle: c.idle})
+	c.stream = wire.NewStream(c.conn, wire.StreamConfig{Limit: c.server.timeout, Dry: c.out.send, Idle: c.idle, Ahead: maxAhead})
 	err := c.conn.SetPatience(patience, patience)
 	if err == nil {
 		err = c.loop()
@@ -108,6 +113,11 @@ func (c *conn) execute() error {
 	metaSize, payload, err := blockwire.BodySize(&c.h.Header)
 	if err != nil {
 		return err
+	}
+	if payload > smallPayload {
+		c.stream.SetAhead(wire.MinAhead)
+	} else {
+		c.stream.SetAhead(maxAhead)
 	}
 	if payload > 0 {
 		return c.write(payload)

@@ -35,6 +35,8 @@ type StreamConfig struct {
 	// Spin is for how long to poll before blocking. 0 is not at all; more
 	// burns a processor to save a wake-up.
 	Spin time.Duration
+	// Ahead is the largest read-ahead; 0 is MaxMeta.
+	Ahead int
 }
 
 // Stream reads messages. After each Next the body must be consumed by Take,
@@ -47,6 +49,7 @@ type Stream struct {
 	cfg   StreamConfig
 	buf   []byte // buf[r:w] received, not consumed
 	r, w  int
+	most  int // ahead is at most this
 	ahead int
 	// pending is that Dry must be called before blocking
 	pending bool
@@ -58,24 +61,23 @@ type Stream struct {
 // MinAhead reads no byte beyond a header.
 const MinAhead = HeaderSize
 
-// MaxAhead is the largest read-ahead.
-const MaxAhead = MaxMeta
-
-// NewStream returns a Stream with a read-ahead of MaxAhead.
+// NewStream returns a Stream with the largest read-ahead.
 func NewStream(from Receiver, cfg StreamConfig) *Stream {
+	most := max(cfg.Ahead, MaxMeta)
 	return &Stream{
 		from:  from,
 		cfg:   cfg,
-		buf:   make([]byte, MaxMeta+HeaderSize),
-		ahead: MaxAhead,
+		buf:   make([]byte, most+HeaderSize),
+		most:  most,
+		ahead: most,
 		vec:   transport.NewVec(remote.MaxBatch + 1),
 	}
 }
 
 // SetAhead says how many bytes from the next header on may be read together
-// (MinAhead to MaxAhead): many where short messages are expected, few where
-// line payload is, since what is read ahead of a payload must be copied.
-func (s *Stream) SetAhead(n int) { s.ahead = max(MinAhead, min(n, MaxAhead)) }
+// (MinAhead to the largest read-ahead): many where short messages are expected, few
+// where line payload is, since what is read ahead of a payload must be copied.
+func (s *Stream) SetAhead(n int) { s.ahead = max(MinAhead, min(n, s.most)) }
 
 // SetPending says that answers wait to be sent, so that the next wait is tried
 // without blocking first and, if it has to block, Dry is called before.

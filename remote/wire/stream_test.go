@@ -92,9 +92,9 @@ func TestStreamChopped(t *testing.T) {
 		}
 		most := 1 + rng.IntN(20000)
 		c := &chopped{data: data, piece: func() int { return rng.IntN(most + 1) }, end: io.EOF}
-		s := NewStream(c, StreamConfig{})
+		s := NewStream(c, StreamConfig{Ahead: rng.IntN(4 * MaxMeta)})
 		for id, p := range parts {
-			s.SetAhead(rng.IntN(MaxAhead + 100))
+			s.SetAhead(rng.IntN(s.most + 100))
 			if rng.IntN(2) == 0 {
 				s.cfg.Dry = func() error { return nil }
 				s.SetPending()
@@ -260,7 +260,7 @@ func FuzzStream(f *testing.F) {
 		mem := [][]byte{make([]byte, 17), make([]byte, 15)}
 		consumed := 0
 		for {
-			s.SetAhead(n % MaxAhead)
+			s.SetAhead(n % MaxMeta)
 			var h Header
 			if s.Next(&h) != nil {
 				return
