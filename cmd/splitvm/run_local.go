@@ -57,8 +57,8 @@ func run(ctx context.Context, o options) (status int, err error) {
 		vm := n.machine.VM
 		go n.far.guard(vm.Ended(), func(err error) { vm.End(vmm.Outcome{End: vmm.Failed, Err: err}) })
 	}
-	// A vCPU is in KVM_RUN most of the time, a disk's queue waits for it, and a
-	// volume's connections wait for monitors.
+	// A vCPU is in KVM_RUN most of the time, a disk's or volume's queue waits for it,
+	// and a volume's connection waits for its monitor.
 	if err := threads.Block(o.vcpus*(1+len(o.disks)+len(o.volumes)) + len(o.volumes)); err != nil {
 		n.log.Debug("the runtime's timers stay exact, at the cost of some CPU time", "err", err)
 	}

@@ -21,8 +21,8 @@ const (
 	silence       = 30 * time.Second       // a client says something at least this often
 	maxBackground = 64                     // requests of a connection that wait for a disk
 
-	// Payloads of up to smallPayload are received together, up to maxAhead of them,
-	// and copied: that is cheaper than a system call for each.
+	// Payloads of up to smallPayload bytes are received together, up to maxAhead bytes
+	// at once, and copied: that is cheaper than a system call for each.
 	smallPayload = 16 << 10
 	maxAhead     = 64 << 10
 )

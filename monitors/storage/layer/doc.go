@@ -55,6 +55,10 @@
 // which is the flushed one, is the block's. header.durable lags by one flush,
 // which costs some checking and saves a sync.
 //
+// Entries that were used last are also in the process's memory (pages), for
+// reading only: each change is written to map before it is answered. What the disk
+// makes of an entry meanwhile shows at the next Open, or in a Scrub.
+//
 // A flush is one fdatasync of each file that was written to; their order does
 // not matter. A process that is killed loses nothing: what was answered is in
 // the page cache.
