@@ -35,8 +35,13 @@ var (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
 	err := run(ctx)
+	interrupted := ctx.Err() != nil
 	stop()
-	if err != nil {
+	switch {
+	case err != nil && interrupted: // what that did to the parts says nothing
+		fmt.Fprintln(os.Stderr, "make run: interrupted; what it had started is ended")
+		os.Exit(130)
+	case err != nil:
 		fmt.Fprintln(os.Stderr, "make run:", err)
 		os.Exit(1)
 	}
