@@ -128,41 +128,50 @@ func (v *Volume) await(ctx context.Context) ([]*replica, error) {
 	}
 }
 
-var errMembers = errors.New("start the monitors that are missing, or open it degraded and lose what only they have")
+var errMembers = errors.New("start the monitors that are missing; a rack goes on without one that is lost for good after `splitvm monitor rm` of it")
 
 // decide picks the replicas that hold all of the volume. With late it makes do
 // with what is there, if that is allowed. Preconditions: mu is held.
 func (v *Volume) decide(late bool) ([]*replica, error) {
-	here := v.in(func(r *replica) bool { return r.conn != nil })
-	if len(here) == 0 {
-		return nil, v.nobody()
-	}
-	newest := here[0]
-	for _, r := range here {
-		if r.opened.Volume != here[0].opened.Volume || r.opened.Size != here[0].opened.Size {
-			return nil, fmt.Errorf("%w: %s and %s have different volumes of this name", remote.Range, r.address, here[0].address)
-		}
-		if r.opened.Epoch > newest.opened.Epoch {
-			newest = r
-		}
-	}
-	complete := len(here) == len(v.replicas)
-	if newest.opened.Epoch > 0 {
-		complete = true
-		for _, id := range newest.opened.Members {
-			complete = complete && slices.ContainsFunc(here, func(r *replica) bool { return r.opened.Monitor == id })
-		}
-		if here = slices.DeleteFunc(here, func(r *replica) bool { return !counts(r, newest.opened) }); len(here) == 0 {
-			return nil, fmt.Errorf("none of its members can be reached (%s): %w", v.whereabouts(), errMembers)
-		}
-	}
-	if !complete && !(late && (v.cfg.Degraded || v.cfg.ReadOnly)) {
+	here, newest, complete, err := v.poll()
+	switch {
+	case err != nil:
+		return nil, err
+	case !complete && !(late && (v.cfg.Degraded || v.cfg.ReadOnly)):
 		return nil, fmt.Errorf("not all of its members can be reached (%s): %w", v.whereabouts(), errMembers)
-	}
-	if newest.opened.LeftOpen && len(here) > 1 && !v.cfg.ReadOnly {
+	case newest.LeftOpen && len(here) > 1 && !v.cfg.ReadOnly:
 		here = here[:1] // they may differ in what was under way: the others join
 	}
 	return here, nil
+}
+
+// poll finds the replicas that count as far as those know which are there, the newest
+// record, and whether all that count by it are there. Preconditions: mu is held.
+func (v *Volume) poll() (here []*replica, newest blockwire.Opened, complete bool, err error) {
+	here = v.in(func(r *replica) bool { return r.conn != nil })
+	if len(here) == 0 {
+		return nil, newest, false, v.nobody()
+	}
+	newest = here[0].opened
+	for _, r := range here {
+		if r.opened.Volume != here[0].opened.Volume || r.opened.Size != here[0].opened.Size {
+			return nil, newest, false, fmt.Errorf("%w: %s and %s have different volumes of this name", remote.Range, r.address, here[0].address)
+		}
+		if r.opened.Epoch > newest.Epoch {
+			newest = r.opened
+		}
+	}
+	if newest.Epoch == 0 {
+		return here, newest, len(here) == len(v.replicas), nil
+	}
+	complete = true
+	for _, id := range newest.Members {
+		complete = complete && slices.ContainsFunc(here, func(r *replica) bool { return r.opened.Monitor == id })
+	}
+	if here = slices.DeleteFunc(here, func(r *replica) bool { return !counts(r, newest) }); len(here) == 0 {
+		return nil, newest, false, fmt.Errorf("none of its members can be reached (%s): %w", v.whereabouts(), errMembers)
+	}
+	return here, newest, complete, nil
 }
 
 // counts tells whether a replica is a member under the newest epoch.

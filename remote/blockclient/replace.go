@@ -28,13 +28,10 @@ func (v *Volume) Replace(ctx context.Context, from, to string) error {
 		return fmt.Errorf("volume %q: bring %s up to date: %w", v.cfg.Name, to, err)
 	}
 	old := v.at(from)
-	switch {
-	case old != nil:
-		err = v.retire(ctx, old, r)
-	case !v.wasAt(from):
-		err = errors.New("there is no replica at this address")
+	if old == nil {
+		return nil
 	}
-	if err != nil {
+	if err := v.retire(ctx, old, r); err != nil {
 		return fmt.Errorf("volume %q: do without %s: %w", v.cfg.Name, from, err)
 	}
 	return nil
@@ -65,13 +62,6 @@ func (v *Volume) Withdraw(ctx context.Context, from, to string) error {
 var ErrNotJoined = errors.New("it is no replica")
 
 var errSuccessor = errors.New("the new replica was lost before that: this tries again")
-
-// wasAt tells whether a replica at an address was retired.
-func (v *Volume) wasAt(address string) bool {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return slices.Contains(v.retired, address)
-}
 
 // at returns the replica at an address, nil if there is none.
 func (v *Volume) at(address string) *replica {
@@ -169,7 +159,6 @@ func (v *Volume) retire(ctx context.Context, r, successor *replica) error {
 	v.mu.Lock()
 	r.gone = true
 	done := v.drop(nil, r)
-	v.retired = append(slices.DeleteFunc(v.retired, func(a string) bool { return a == r.address }), r.address)
 	v.replicas = slices.DeleteFunc(slices.Clone(v.replicas), func(o *replica) bool { return o == r })
 	v.mu.Unlock()
 	call(done)

@@ -47,7 +47,6 @@ type Volume struct {
 
 	mu       sync.Mutex
 	replicas []*replica // the list is replaced, never changed
-	retired  []string   // addresses of replicas that were replaced
 	epoch    remote.Epoch
 	fatal    error
 	seq      uint64
