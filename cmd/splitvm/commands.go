@@ -45,6 +45,6 @@ Examples:
    splitvm monitor global --listen 10.0.0.1:7400 --data /var/lib/splitvm/global
    splitvm monitor memory --global 10.0.0.1:7400 --listen 10.0.0.7:7070 --mem 64G
    splitvm monitor ls --global 10.0.0.1:7400`,
-		Commands: []*cli.Command{monitorGlobalCommand(), monitorProcessorCommand(), monitorMemoryCommand(), monitorStorageCommand(), monitorNetworkCommand(), monitorLsCommand(), complete(monitorDrainCommand(), 1, monitorsThat(drains))},
+		Commands: []*cli.Command{monitorGlobalCommand(), monitorProcessorCommand(), monitorMemoryCommand(), monitorStorageCommand(), monitorNetworkCommand(), monitorLsCommand(), complete(monitorDrainCommand(), 1, monitorsThat(drains)), complete(monitorRmCommand(), 1, monitorsThat(absent))},
 	}
 }

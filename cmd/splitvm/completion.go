@@ -92,7 +92,10 @@ func vnodesThat(may func(*api.VNode) bool) namer {
 func anyVNode(*api.VNode) bool { return true }
 func atRest(v *api.VNode) bool { return !running(v) }
 func drains(m *api.Member) bool {
-	return m.Role == api.Role_ROLE_MEMORY || m.Role == api.Role_ROLE_STORAGE
+	return !absent(m) && (m.Role == api.Role_ROLE_MEMORY || m.Role == api.Role_ROLE_STORAGE)
+}
+func absent(m *api.Member) bool {
+	return m.State == api.MemberState_MEMBER_STATE_AWAY || m.State == api.MemberState_MEMBER_STATE_REMOVED
 }
 
 // andHere are also those that run on this host without a rack.
@@ -116,7 +119,7 @@ func monitorsThat(may func(*api.Member) bool) namer {
 		if rack == nil {
 			return nil
 		}
-		r, err := api.NewMembersClient(rack).ListMembers(ctx, &api.ListMembersRequest{})
+		r, err := api.NewMembersClient(rack).ListMembers(ctx, &api.ListMembersRequest{Away: true})
 		if err != nil {
 			return nil
 		}

@@ -16,14 +16,14 @@ import (
 
 func monitorLsCommand() *cli.Command {
 	return &cli.Command{
-		Name: "ls", Usage: "list the monitors of a rack",
+		Name: "ls", Usage: "list the monitors of a rack, and storage monitors that are away with replicas of volumes",
 		Description: `Examples:
    splitvm monitor ls
    splitvm monitor ls -o json`,
 		Flags: []cli.Flag{globalFlag(), outputFlag()},
 		Action: func(ctx context.Context, c *cli.Command) error {
 			return onRack(c, func(conn *grpc.ClientConn) error {
-				r, err := api.NewMembersClient(conn).ListMembers(ctx, &api.ListMembersRequest{})
+				r, err := api.NewMembersClient(conn).ListMembers(ctx, &api.ListMembersRequest{Away: true})
 				if err != nil {
 					return err
 				}

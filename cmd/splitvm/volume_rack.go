@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/docker/go-units"
@@ -69,7 +70,8 @@ func importRackVolume(ctx context.Context, c *cli.Command, conn *grpc.ClientConn
 	return printRackVolumes(c, v)
 }
 
-// atReplicas calls do with the monitors of a volume's replicas.
+// atReplicas calls do with the monitors of a volume's replicas, but for those that are
+// lost.
 func atReplicas(v *api.VolumePlace, do func([]monitorClient) error) error {
 	var monitors []monitorClient
 	defer func() {
@@ -77,7 +79,7 @@ func atReplicas(v *api.VolumePlace, do func([]monitorClient) error) error {
 			m.Close()
 		}
 	}()
-	for _, r := range v.Monitors {
+	for _, r := range kept(v) {
 		if len(r.Data) == 0 {
 			return fmt.Errorf("volume %s: storage monitor %s has no address", v.Name, r.Name)
 		}
@@ -88,6 +90,11 @@ func atReplicas(v *api.VolumePlace, do func([]monitorClient) error) error {
 		monitors = append(monitors, monitorClient{r.Data[0], m})
 	}
 	return do(monitors)
+}
+
+// kept are the replicas that are not lost.
+func kept(v *api.VolumePlace) []*api.Replica {
+	return slices.DeleteFunc(slices.Clone(v.Monitors), func(r *api.Replica) bool { return r.Lost })
 }
 
 func listRackVolumes(ctx context.Context, c *cli.Command, conn *grpc.ClientConn) error {
@@ -116,17 +123,24 @@ func inspectRackVolume(ctx context.Context, c *cli.Command, conn *grpc.ClientCon
 	add := func(what, value, why string) { t.rows = append(t.rows, []string{what, value, why}) }
 	add("volume", v.Name+", "+units.BytesSize(float64(v.Bytes)), v.Why)
 	add("state", rackVolumeState(v), "")
+	for _, o := range v.Monitors {
+		if o.Lost {
+			r.Missing = append(r.Missing, o.Name+" is lost")
+			add("replica at "+o.Name, "lost", "")
+		}
+	}
+	at := kept(v)
 	err = atReplicas(v, func(monitors []monitorClient) error {
 		for i, m := range monitors {
 			info, err := m.InspectVolume(ctx, v.Name)
 			if err != nil {
 				r.Missing = append(r.Missing, err.Error())
-				add("replica at "+v.Monitors[i].Name, "can't be asked", err.Error())
+				add("replica at "+at[i].Name, "can't be asked", err.Error())
 				continue
 			}
 			row := placedVolume{m.address, info}.row()
 			r.Replicas = append(r.Replicas, row)
-			add("replica at "+v.Monitors[i].Name, fmt.Sprintf("%s used, epoch %d, %s", units.BytesSize(float64(row.Used)), row.Epoch, volumeState(row)), m.address)
+			add("replica at "+at[i].Name, fmt.Sprintf("%s used, epoch %d, %s", units.BytesSize(float64(row.Used)), row.Epoch, volumeState(row)), m.address)
 		}
 		return nil
 	})
@@ -185,7 +199,10 @@ func replicaNames(v *api.VolumePlace) string {
 	var names []string
 	for _, r := range v.Monitors {
 		name := r.Name
-		if r.Away {
+		switch {
+		case r.Lost:
+			name += " (lost)"
+		case r.Away:
 			name += " (away)"
 		}
 		names = append(names, name)

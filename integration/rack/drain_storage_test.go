@@ -57,7 +57,7 @@ func (r *stored) whole(at string) {
 	}
 }
 
-func (r *stored) content(name, address string) []byte {
+func (r *rack) content(name, address string) []byte {
 	r.t.Helper()
 	v, err := blockclient.Open(r.t.Context(), blockclient.Config{Monitors: []string{address}, Name: name, ReadOnly: true})
 	if err != nil {

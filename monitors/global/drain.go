@@ -21,7 +21,7 @@ import (
 func (l *leader) findDrained(ref string) (*member, error) {
 	var found []*member
 	for _, id := range slices.Sorted(maps.Keys(l.members)) {
-		if m := l.members[id]; m.Name == ref || strconv.FormatUint(id, 10) == ref {
+		if m := l.members[id]; is(m.Member, ref) {
 			found = append(found, m)
 		}
 	}
@@ -35,6 +35,9 @@ func (l *leader) findDrained(ref string) (*member, error) {
 	}
 	return found[0], nil
 }
+
+// is tells whether a monitor has a name or id.
+func is(m *api.Member, ref string) bool { return m.Name == ref || strconv.FormatUint(m.Id, 10) == ref }
 
 // drain implements api.MembersServer.
 func (l *leader) drain(in *api.DrainRequest) (*api.DrainStatus, error) {
@@ -178,7 +181,7 @@ func (l *leader) findTarget(c *change, r *api.VRegion, why string) error {
 }
 
 // planDrains finds targets for what draining members have and that has none: a move
-// has failed, or has just brought it there. The caller holds mu.
+// has failed, or has just brought it there; and for what lost ones had. The caller holds mu.
 func (l *leader) planDrains() error {
 	var c change
 	for _, m := range l.members {
@@ -193,8 +196,9 @@ func (l *leader) planDrains() error {
 				break // the drain's status says so
 			}
 		}
-		l.planVolumes(&c, m)
+		l.planVolumes(&c, m.Id, "drain of "+m.Name)
 	}
+	l.planRepairs(&c)
 	if len(c.ops) == 0 {
 		return nil
 	}
@@ -232,6 +236,11 @@ func (l *leader) getDrain(ref string) (*api.DrainStatus, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	m, err := l.findDrained(ref)
+	if status.Code(err) == codes.NotFound {
+		if home, herr := l.findAbsent(ref); herr == nil && l.removed(home.Id) {
+			m, err = &member{Member: home}, nil
+		}
+	}
 	if err != nil {
 		return nil, err
 	}

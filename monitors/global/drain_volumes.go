@@ -40,15 +40,19 @@ func (l *leader) aimVolumes(c *change, m *member) (aimed, n int, err error) {
 	return len(done), len(list), nil
 }
 
-// planVolumes finds targets for volumes of a draining member that have none. The
-// caller holds mu.
-func (l *leader) planVolumes(c *change, m *member) {
-	for _, v := range l.volumesAt(m.Id) {
-		if v.MovesTo != 0 || v.ReadOnly || time.Now().Before(l.moves.lateVolumes[v.Name]) {
+// planVolumes finds targets for volumes of a draining or lost member that have none.
+// The caller holds mu.
+func (l *leader) planVolumes(c *change, member uint64, why string) {
+	for _, v := range l.volumesAt(member) {
+		if v.MovesTo != 0 || v.ReadOnly || v.State != api.VolumeState_VOLUME_STATE_READY || len(l.left(v)) == 0 || time.Now().Before(l.moves.lateVolumes[v.Name]) {
 			continue
 		}
-		if l.aimVolume(c, v, m.Id, "drain of "+m.Name) != nil {
+		if l.aimVolume(c, v, member, why) != nil {
 			return // the drain's status says so
+		}
+		if l.lost(member) {
+			l.happened(c, "volume.repair", about{subject: v.Name}, "%d of %d replicas are left; a new one at %s instead of %s",
+				len(l.left(v)), len(v.Replicas), l.replica(v.MovesTo).Name, l.replica(member).Name)
 		}
 	}
 }
@@ -75,9 +79,17 @@ func (l *leader) keepVolume(c *change, v *api.VolumePlace) {
 func (l *leader) volumesLeft(s *api.DrainStatus, m *member) (waits []string) {
 	known := 0
 	for _, v := range l.volumes {
-		a := l.moves.volumes[v.Name]
+		a, here := l.moves.volumes[v.Name], slices.Contains(v.Replicas, m.Id)
 		switch {
-		case slices.Contains(v.Replicas, m.Id):
+		case l.removed(m.Id) && !here:
+			continue
+		case l.removed(m.Id) && len(l.left(v)) == 0:
+			s.Lost = append(s.Lost, v.Name)
+			continue
+		case l.removed(m.Id) && v.ReadOnly:
+			s.Degraded = append(s.Degraded, v.Name)
+			continue
+		case here:
 			s.BytesLeft += v.Bytes
 		case slices.Contains(v.Leaving, m.Id): // is being deleted there
 		case v.MovesTo == m.Id: // is still coming
@@ -92,6 +104,8 @@ func (l *leader) volumesLeft(s *api.DrainStatus, m *member) (waits []string) {
 			waits = append(waits, l.whyVolumeIdle(v))
 		}
 	}
+	slices.Sort(s.Lost)
+	slices.Sort(s.Degraded)
 	if m.held > known {
 		waits = append(waits, fmt.Sprintf("%d volumes were made with --storage-monitor, outside of the rack: `splitvm volume ls --storage-monitor ADDRESS` lists them", m.held-known))
 	}

@@ -140,7 +140,7 @@ func (l *leader) volume(name string) (*api.VolumePlace, error) {
 func (l *leader) located(v *api.VolumePlace) *api.VolumePlace {
 	v = proto.CloneOf(v)
 	for _, id := range v.Replicas {
-		v.Monitors = append(v.Monitors, l.replica(id))
+		v.Monitors = append(v.Monitors, l.replicaOf(v, id))
 	}
 	if v.TargetMade {
 		v.Monitors = append(v.Monitors, l.replica(v.MovesTo))

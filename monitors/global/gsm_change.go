@@ -1,6 +1,8 @@
 package global
 
 import (
+	"slices"
+
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
@@ -106,6 +108,9 @@ func (l *leader) attachable(v *api.VNode) error {
 		if x.State != api.VolumeState_VOLUME_STATE_READY || l.changing[m.Name] {
 			return status.Errorf(codes.FailedPrecondition, "volume %s is being made or changed", m.Name)
 		}
+		if len(l.left(x)) == 0 {
+			return status.Errorf(codes.FailedPrecondition, "all replicas of volume %s are at monitors that are lost: `splitvm volume inspect %s`", m.Name, m.Name)
+		}
 		if user := l.inUse(m.Name, true); user != nil && !m.ReadOnly && !x.ReadOnly {
 			return status.Errorf(codes.FailedPrecondition, "vNode %s writes volume %s: stop it first, or have the volume read-only (--volume %s,ro)", user.Spec.Name, m.Name, m.Name)
 		}
@@ -155,5 +160,11 @@ func (l *leader) settle(c *change, m *member) {
 		home := proto.CloneOf(m.Member)
 		l.homes[m.Id] = home
 		c.put(idKey(keyHome, m.Id), home)
+		for _, v := range l.volumes {
+			if slices.Contains(v.VotedOut, m.Id) {
+				v.VotedOut = without(v.VotedOut, m.Id) // it may become a member again
+				c.putVolume(v)
+			}
+		}
 	}
 }

@@ -49,7 +49,7 @@ func (l *leader) moveVolumes() {
 		switch {
 		case len(l.moves.volumes) >= maxVolumeMoves:
 			return
-		case v.MovesTo == 0 && l.toDelete(v) == 0, l.moves.volumes[name] != nil, l.changing[name], l.whyVolumeWaits(v) != "":
+		case l.atRest(v), l.moves.volumes[name] != nil, l.changing[name], l.whyVolumeWaits(v) != "":
 			continue
 		}
 		a := &volumeMove{}
@@ -66,6 +66,9 @@ func (l *leader) whyVolumeWaits(v *api.VolumePlace) string {
 		return fmt.Sprintf("snapshot %s can't move: `splitvm volume rm %s` removes it", v.Name, v.Name)
 	case v.State != api.VolumeState_VOLUME_STATE_READY:
 		return fmt.Sprintf("volume %s is being made", v.Name)
+	}
+	if why := l.whyUnrepaired(v); why != "" {
+		return why
 	}
 	for _, n := range l.vnodes {
 		if !active(n) {
@@ -117,7 +120,7 @@ func (l *leader) moveVolume(name string, a *volumeMove) {
 func (l *leader) moveStep(ctx context.Context, name string) (more bool, err error) {
 	l.mu.Lock()
 	x := l.volumes[name]
-	if x == nil || x.MovesTo == 0 && l.toDelete(x) == 0 {
+	if x == nil || l.atRest(x) {
 		l.mu.Unlock()
 		return false, nil
 	}
@@ -126,16 +129,18 @@ func (l *leader) moveStep(ctx context.Context, name string) (more bool, err erro
 		return false, errWait
 	}
 	v, writer, old := l.located(x), l.inUse(name, true), l.toDelete(x)
-	from, to, leaving := l.replica(v.MovesFrom), l.replica(v.MovesTo), l.replica(old)
+	from, to, leaving, lost := l.replicaOf(x, v.MovesFrom), l.replica(v.MovesTo), l.replica(old), l.toForsake(x)
 	l.mu.Unlock()
 	switch {
 	case old != 0:
 		return true, l.deleteLeaving(v, leaving)
+	case len(lost) > 0:
+		return true, l.forsake(ctx, name)
 	case !v.TargetMade && to.Away:
 		return true, l.volumeNotMoved(v, to, "it is no member of the rack any more")
 	case !v.TargetMade && v.Cancelled:
 		return true, l.volumeNotMoved(v, to, "cancelled")
-	case len(from.Data) == 0 || len(to.Data) == 0:
+	case len(from.Data) == 0 && !from.Lost || len(to.Data) == 0:
 		return true, fmt.Errorf("storage monitor %s or %s has no address", from.Name, to.Name)
 	case !v.TargetMade:
 		return true, l.makeTarget(v, to)
@@ -143,6 +148,11 @@ func (l *leader) moveStep(ctx context.Context, name string) (more bool, err erro
 		return true, l.moveAtWriter(v, writer, from, to)
 	}
 	return true, l.moveUnused(ctx, v, from, to)
+}
+
+// atRest tells whether there is nothing to do for a volume. The caller holds mu.
+func (l *leader) atRest(v *api.VolumePlace) bool {
+	return v.MovesTo == 0 && l.toDelete(v) == 0 && len(l.toForsake(v)) == 0
 }
 
 // toDelete is a member that is there and whose replica is to be deleted; 0: none. The
@@ -158,11 +168,29 @@ func (l *leader) toDelete(v *api.VolumePlace) uint64 {
 
 // replica is where a storage member is. The caller holds mu.
 func (l *leader) replica(member uint64) *api.Replica {
-	r := &api.Replica{Member: member, Away: l.members[member] == nil, Name: l.memberName(member)}
+	r := &api.Replica{Member: member, Away: l.members[member] == nil, Lost: l.removed(member), Name: l.memberName(member)}
 	if home := l.homes[member]; home != nil {
 		r.Name, r.Data = home.Name, home.Data
 	}
 	return r
+}
+
+// replicaOf is replica without the address of one that is given up for the volume. The
+// caller holds mu.
+func (l *leader) replicaOf(v *api.VolumePlace, member uint64) *api.Replica {
+	r := l.replica(member)
+	if r.Away && slices.Contains(v.GivenUp, member) {
+		r.Lost, r.Data = true, nil
+	}
+	return r
+}
+
+// address is where a replica is, the best of its addresses; empty: nobody is told.
+func address(r *api.Replica) string {
+	if len(r.Data) == 0 {
+		return ""
+	}
+	return r.Data[0]
 }
 
 // aimVolume promises a place for a replica of a volume at another member. The caller
@@ -175,8 +203,12 @@ func (l *leader) aimVolume(c *change, v *api.VolumePlace, from uint64, why strin
 	for _, id := range v.Replicas {
 		not = append(not, place.ID(id))
 		for _, m := range l.members {
-			if o := l.homes[id]; id != from && o != nil && o.Domain != "" && m.Domain == o.Domain {
+			o := l.homes[id]
+			if id != from && o != nil && o.Domain != "" && m.Domain == o.Domain {
 				near = append(near, place.ID(m.Id))
+			}
+			if r := l.replicaOf(v, id); address(r) != "" && len(m.Data) > 0 && m.Data[0] == address(r) {
+				not = append(not, place.ID(m.Id)) // who has the volume open takes it for the old one
 			}
 		}
 	}
@@ -226,7 +258,7 @@ func (l *leader) volumeStep(was *api.VolumePlace, do func(*change, *api.VolumePl
 func (l *leader) moveAtWriter(v *api.VolumePlace, writer *api.VNode, from, to *api.Replica) error {
 	var answer *api.MoveVolumeResponse
 	err := l.ask(l.ctx, writer.Processor, func(ctx context.Context, p api.ProcessorClient) (err error) {
-		answer, err = p.MoveVolume(ctx, &api.MoveVolumeRequest{Vnode: writer.Id, Run: writer.Run, Name: v.Name, Number: v.Move, From: from.Data[0], To: to.Data[0], Cancel: v.Cancelled})
+		answer, err = p.MoveVolume(ctx, &api.MoveVolumeRequest{Vnode: writer.Id, Run: writer.Run, Name: v.Name, Number: v.Move, From: address(from), To: to.Data[0], Cancel: v.Cancelled})
 		return err
 	})
 	switch {
@@ -268,9 +300,9 @@ func (l *leader) moveUnused(ctx context.Context, v *api.VolumePlace, from, to *a
 	switch {
 	case to.Away:
 	case v.Cancelled:
-		reason = x.Withdraw(l.ctx, from.Data[0], to.Data[0])
+		reason = x.Withdraw(l.ctx, address(from), to.Data[0])
 	default:
-		reason = x.Replace(ctx, from.Data[0], to.Data[0])
+		reason = x.Replace(ctx, address(from), to.Data[0])
 	}
 	switch err := x.Close(); {
 	case err != nil:
@@ -290,7 +322,12 @@ func (l *leader) volumeMoved(was *api.VolumePlace, from, to *api.Replica) error 
 		v.Replicas = slices.Clone(v.Replicas)
 		v.Replicas[slices.Index(v.Replicas, from.Member)] = to.Member
 		v.Why, v.Leaving = v.TargetWhy, append(slices.Clone(v.Leaving), from.Member)
+		v.GivenUp, v.VotedOut = without(v.GivenUp, from.Member), without(v.VotedOut, from.Member)
 		v.MovesFrom, v.MovesTo, v.TargetMade, v.TargetWhy, v.Cancelled = 0, 0, false, "", false
+		if l.lost(from.Member) {
+			l.happened(c, "volume.repaired", about{subject: v.Name}, "%d MiB, at %s instead of %s; %d of %d replicas", v.Bytes>>20, to.Name, from.Name, len(l.left(v)), len(v.Replicas))
+			return
+		}
 		l.happened(c, "volume.moved", about{subject: v.Name}, "%d MiB, from %s to %s", v.Bytes>>20, from.Name, to.Name)
 	})
 }

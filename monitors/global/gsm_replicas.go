@@ -30,6 +30,9 @@ func eachReplica(ctx context.Context, v *api.VolumePlace, do func(context.Contex
 }
 
 func atReplica(ctx context.Context, r *api.Replica, do func(context.Context, remote.Volumes) error) error {
+	if r.Lost {
+		return fmt.Errorf("storage monitor %s (member %d) is lost, and its replica not made elsewhere yet: %w", r.Name, r.Member, remote.Disconnected)
+	}
 	if len(r.Data) == 0 {
 		return fmt.Errorf("storage monitor %s (member %d) has no address: %w", r.Name, r.Member, remote.Disconnected)
 	}
@@ -76,10 +79,11 @@ func unlessMade(ctx context.Context, m remote.Volumes, v *api.VolumePlace, err e
 	return err
 }
 
-// deleteReplicas deletes a volume where it is. Another one of its name is left
-// alone.
+// deleteReplicas deletes a volume where it is, but for replicas that are lost. Another
+// one of its name is left alone.
 func deleteReplicas(ctx context.Context, v *api.VolumePlace) error {
-	return eachReplica(ctx, v, func(ctx context.Context, m remote.Volumes) error {
+	there := slices.DeleteFunc(slices.Clone(v.Monitors), func(r *api.Replica) bool { return r.Lost && r.Away })
+	return eachReplica(ctx, &api.VolumePlace{Monitors: there}, func(ctx context.Context, m remote.Volumes) error {
 		old, err := m.InspectVolume(ctx, v.Name)
 		if remote.KindOf(err) == remote.NoVolume || err == nil && uint64(old.ID) != v.Id {
 			return nil
@@ -183,7 +187,11 @@ func (l *leader) removeVolume(ctx context.Context, in *api.RemoveVolumeRequest) 
 	for _, id := range v.Leaving {
 		v.Monitors = append(v.Monitors, l.replica(id))
 	}
+	none := len(l.left(v)) == 0
 	l.mu.Unlock()
+	if none && !in.Force {
+		return status.Errorf(codes.FailedPrecondition, "all replicas of volume %s are at monitors that are lost: `splitvm volume rm --force %s` gives it up; `splitvm monitor rm --cancel` takes a monitor back", v.Name, v.Name)
+	}
 	err = deleteReplicas(ctx, v)
 	if err != nil && !in.Force {
 		return status.Errorf(codes.FailedPrecondition, "remove volume %s: %v (`splitvm volume rm --force` forgets it all the same, and leaves what can't be deleted)", v.Name, err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -32,6 +33,7 @@ type leader struct {
 	volumes  map[string]*api.VolumePlace
 	changing map[string]bool        // volumes that are being made, changed or removed
 	homes    map[uint64]*api.Member // storage monitors, also those that are away
+	away     map[uint64]time.Time   // since when those are, as far as this leader knows
 	pools    map[api.Role]*place.Pool
 	counts   map[string]uint64 // last id given, by kind
 	events   events
@@ -43,7 +45,7 @@ func newLeader(ctx context.Context, cfg *Config, s *store) *leader {
 		cfg: cfg, log: cfg.Log, store: s,
 		members: map[uint64]*member{}, vnodes: map[uint64]*api.VNode{}, names: map[string]uint64{},
 		vregions: map[uint64][]*api.VRegion{}, known: map[uint64]*api.VRegion{}, volumes: map[string]*api.VolumePlace{},
-		changing: map[string]bool{}, homes: map[uint64]*api.Member{}, counts: map[string]uint64{},
+		changing: map[string]bool{}, homes: map[uint64]*api.Member{}, away: map[uint64]time.Time{}, counts: map[string]uint64{},
 	}
 	l.ctx, l.fail = context.WithCancelCause(ctx)
 	l.events.init()

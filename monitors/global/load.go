@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"strings"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/protobuf/proto"
@@ -37,6 +38,11 @@ func (l *leader) load(ctx context.Context) (int64, error) {
 		l.offer(m)
 	}
 	l.promiseAll()
+	for id := range l.homes {
+		if l.members[id] == nil {
+			l.away[id] = time.Now()
+		}
+	}
 	if l.rack == 0 {
 		l.rack = rand.Uint64N(1<<rackBits-1) + 1
 		var c change

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -67,6 +66,8 @@ func (l *leader) register(ctx context.Context, in *api.Member) (*api.RegisterRes
 	m := &member{Member: proto.CloneOf(in), lease: lease.ID}
 	old := l.members[m.Id]
 	switch {
+	case l.removed(m.Id):
+		return nil, refuse(l.homes[m.Id])
 	case old != nil && (old.Role != m.Role || old.Instance != m.Instance && !returns(m.Role)):
 		return nil, status.Errorf(codes.AlreadyExists, "member %d is %s %q already", m.Id, old.Role, old.Name)
 	case m.Id == 0 || m.Id > l.counts["member"]:
@@ -77,6 +78,7 @@ func (l *leader) register(ctx context.Context, in *api.Member) (*api.RegisterRes
 		m.State, m.JoinedUnixMs, m.Mesh = old.State, old.JoinedUnixMs, old.Mesh
 	}
 	l.members[m.Id] = m
+	delete(l.away, m.Id)
 	l.offer(m)
 	l.settle(&c, m)
 	if old == nil {
@@ -195,15 +197,19 @@ func (l *leader) leave(in *api.LeaveRequest) (*api.LeaveResponse, error) {
 	return &api.LeaveResponse{}, l.gone(m, "left")
 }
 
-func (l *leader) listMembers(role api.Role) *api.ListMembersResponse {
+func (l *leader) listMembers(in *api.ListMembersRequest) *api.ListMembersResponse {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	r := &api.ListMembersResponse{}
-	for _, id := range slices.Sorted(maps.Keys(l.members)) {
-		if m := l.members[id]; role == 0 || role == m.Role {
+	for _, m := range l.members {
+		if in.Role == 0 || in.Role == m.Role {
 			r.Members = append(r.Members, proto.CloneOf(m.Member))
 		}
 	}
+	if in.Away && (in.Role == 0 || in.Role == api.Role_ROLE_STORAGE) {
+		r.Members = append(r.Members, l.absent()...)
+	}
+	slices.SortFunc(r.Members, func(a, b *api.Member) int { return cmp.Compare(a.Id, b.Id) })
 	return r
 }
 
@@ -211,6 +217,9 @@ func (l *leader) listMembers(role api.Role) *api.ListMembersResponse {
 func (l *leader) gone(m *member, how string) error {
 	var c change
 	delete(l.members, m.Id)
+	if m.Role == api.Role_ROLE_STORAGE {
+		l.away[m.Id] = time.Now()
+	}
 	l.pools[m.Role].Remove(place.ID(m.Id))
 	c.remove(idKey(keyMember, m.Id))
 	c.networks = true

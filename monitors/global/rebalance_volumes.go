@@ -53,7 +53,7 @@ func (l *leader) movableVolumes() (list []*api.VolumePlace, items []place.Item) 
 	}
 	for _, name := range slices.Sorted(maps.Keys(l.volumes)) {
 		v := l.volumes[name]
-		if v.MovesTo == 0 && (shares[name] || l.changing[name] || len(v.Replicas) == 0 || l.whyVolumeWaits(v) != "") {
+		if v.MovesTo == 0 && (shares[name] || l.changing[name] || len(l.left(v)) < max(1, len(v.Replicas)) || l.whyVolumeWaits(v) != "") {
 			continue
 		}
 		at := v.MovesFrom

@@ -23,6 +23,7 @@ type moves struct {
 
 	volumes     map[string]*volumeMove // replicas that are on their way, by volume
 	lateVolumes map[string]time.Time   // as late
+	unsure      map[string]bool        // volumes of which a lost replica may have what no other has
 }
 
 // relocation is a vRegion on its way. Guarded by leader.mu.
@@ -45,6 +46,7 @@ const (
 func (m *moves) init() {
 	m.wanted, m.active, m.late = map[uint64]*api.VRegion{}, map[uint64]*relocation{}, map[uint64]time.Time{}
 	m.volumes, m.lateVolumes = map[string]*volumeMove{}, map[string]time.Time{}
+	m.unsure = map[string]bool{}
 	m.kick = make(chan struct{}, 1)
 }
 

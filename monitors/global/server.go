@@ -85,6 +85,10 @@ func (s *server) GetDrain(_ context.Context, r *api.DrainRef) (*api.DrainStatus,
 	return led(s, func(l *leader) (*api.DrainStatus, error) { return l.getDrain(r.Member) })
 }
 
+func (s *server) RemoveMember(_ context.Context, r *api.RemoveMemberRequest) (*api.DrainStatus, error) {
+	return led(s, func(l *leader) (*api.DrainStatus, error) { return l.removeMember(r) })
+}
+
 func (s *server) Rebalance(_ context.Context, r *api.RebalanceRequest) (*api.RebalancePlan, error) {
 	return led(s, func(l *leader) (*api.RebalancePlan, error) { return l.rebalance(r) })
 }
@@ -94,7 +98,7 @@ func (s *server) ListMoves(context.Context, *api.ListMovesRequest) (*api.ListMov
 }
 
 func (s *server) ListMembers(_ context.Context, r *api.ListMembersRequest) (*api.ListMembersResponse, error) {
-	return led(s, func(l *leader) (*api.ListMembersResponse, error) { return l.listMembers(r.Role), nil })
+	return led(s, func(l *leader) (*api.ListMembersResponse, error) { return l.listMembers(r), nil })
 }
 
 func (s *server) CreateVNode(ctx context.Context, r *api.CreateVNodeRequest) (*api.VNode, error) {

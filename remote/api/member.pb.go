@@ -87,6 +87,8 @@ const (
 	MemberState_MEMBER_STATE_UP          MemberState = 1 // takes new work
 	MemberState_MEMBER_STATE_DRAINING    MemberState = 2 // what it has moves to others; takes nothing new
 	MemberState_MEMBER_STATE_DRAINED     MemberState = 3 // has nothing any more and takes nothing new: it may leave
+	MemberState_MEMBER_STATE_AWAY        MemberState = 4 // a storage monitor that is no member now, and comes back with what it has
+	MemberState_MEMBER_STATE_REMOVED     MemberState = 5 // one that does not come back: what it had is made again elsewhere
 )
 
 // Enum value maps for MemberState.
@@ -96,12 +98,16 @@ var (
 		1: "MEMBER_STATE_UP",
 		2: "MEMBER_STATE_DRAINING",
 		3: "MEMBER_STATE_DRAINED",
+		4: "MEMBER_STATE_AWAY",
+		5: "MEMBER_STATE_REMOVED",
 	}
 	MemberState_value = map[string]int32{
 		"MEMBER_STATE_UNSPECIFIED": 0,
 		"MEMBER_STATE_UP":          1,
 		"MEMBER_STATE_DRAINING":    2,
 		"MEMBER_STATE_DRAINED":     3,
+		"MEMBER_STATE_AWAY":        4,
+		"MEMBER_STATE_REMOVED":     5,
 	}
 )
 
@@ -240,7 +246,8 @@ type Member struct {
 	Used          *Resources             `protobuf:"bytes,9,opt,name=used,proto3" json:"used,omitempty"` // as of the last heartbeat
 	State         MemberState            `protobuf:"varint,10,opt,name=state,proto3,enum=splitvm.v1.MemberState" json:"state,omitempty"`
 	JoinedUnixMs  int64                  `protobuf:"varint,11,opt,name=joined_unix_ms,json=joinedUnixMs,proto3" json:"joined_unix_ms,omitempty"`
-	Mesh          string                 `protobuf:"bytes,12,opt,name=mesh,proto3" json:"mesh,omitempty"` // of a processor monitor: where its vNodes' networks take frames from other hosts
+	Mesh          string                 `protobuf:"bytes,12,opt,name=mesh,proto3" json:"mesh,omitempty"`                                // of a processor monitor: where its vNodes' networks take frames from other hosts
+	AcceptLoss    bool                   `protobuf:"varint,13,opt,name=accept_loss,json=acceptLoss,proto3" json:"accept_loss,omitempty"` // of one that was removed: see RemoveMemberRequest
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -357,6 +364,13 @@ func (x *Member) GetMesh() string {
 		return x.Mesh
 	}
 	return ""
+}
+
+func (x *Member) GetAcceptLoss() bool {
+	if x != nil {
+		return x.AcceptLoss
+	}
+	return false
 }
 
 type RegisterRequest struct {
@@ -694,6 +708,7 @@ func (*LeaveResponse) Descriptor() ([]byte, []int) {
 type ListMembersRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Role          Role                   `protobuf:"varint,1,opt,name=role,proto3,enum=splitvm.v1.Role" json:"role,omitempty"` // ROLE_UNSPECIFIED: all
+	Away          bool                   `protobuf:"varint,2,opt,name=away,proto3" json:"away,omitempty"`                      // also storage monitors that are away or were removed, and have something still
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -733,6 +748,13 @@ func (x *ListMembersRequest) GetRole() Role {
 		return x.Role
 	}
 	return Role_ROLE_UNSPECIFIED
+}
+
+func (x *ListMembersRequest) GetAway() bool {
+	if x != nil {
+		return x.Away
+	}
+	return false
 }
 
 type ListMembersResponse struct {
@@ -878,14 +900,17 @@ func (x *DrainRef) GetMember() string {
 
 // DrainStatus is how far a drain has got.
 type DrainStatus struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Member        *Member                `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`
-	VregionsLeft  uint32                 `protobuf:"varint,2,opt,name=vregions_left,json=vregionsLeft,proto3" json:"vregions_left,omitempty"` // that the monitor owns
-	BytesLeft     uint64                 `protobuf:"varint,3,opt,name=bytes_left,json=bytesLeft,proto3" json:"bytes_left,omitempty"`          // of those, as they are promised, not counting what is copied already
-	VregionsHeld  uint32                 `protobuf:"varint,4,opt,name=vregions_held,json=vregionsHeld,proto3" json:"vregions_held,omitempty"` // that it held at its last heartbeat
-	Moving        []*VRegionMove         `protobuf:"bytes,5,rep,name=moving,proto3" json:"moving,omitempty"`                                  // those that are on their way now
-	Waiting       string                 `protobuf:"bytes,6,opt,name=waiting,proto3" json:"waiting,omitempty"`                                // what the drain waits for, if it can't go on
-	VolumesLeft   uint32                 `protobuf:"varint,7,opt,name=volumes_left,json=volumesLeft,proto3" json:"volumes_left,omitempty"`    // of a storage monitor: replicas that it has
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Member       *Member                `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`
+	VregionsLeft uint32                 `protobuf:"varint,2,opt,name=vregions_left,json=vregionsLeft,proto3" json:"vregions_left,omitempty"` // that the monitor owns
+	BytesLeft    uint64                 `protobuf:"varint,3,opt,name=bytes_left,json=bytesLeft,proto3" json:"bytes_left,omitempty"`          // of those, as they are promised, not counting what is copied already
+	VregionsHeld uint32                 `protobuf:"varint,4,opt,name=vregions_held,json=vregionsHeld,proto3" json:"vregions_held,omitempty"` // that it held at its last heartbeat
+	Moving       []*VRegionMove         `protobuf:"bytes,5,rep,name=moving,proto3" json:"moving,omitempty"`                                  // those that are on their way now
+	Waiting      string                 `protobuf:"bytes,6,opt,name=waiting,proto3" json:"waiting,omitempty"`                                // what the drain waits for, if it can't go on
+	VolumesLeft  uint32                 `protobuf:"varint,7,opt,name=volumes_left,json=volumesLeft,proto3" json:"volumes_left,omitempty"`    // of a storage monitor: replicas that it has, and that are not lost
+	// Of one that was removed:
+	Lost          []string `protobuf:"bytes,8,rep,name=lost,proto3" json:"lost,omitempty"`         // volumes of which no other replica is left
+	Degraded      []string `protobuf:"bytes,9,rep,name=degraded,proto3" json:"degraded,omitempty"` // snapshots, which stay with the replicas that they have
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -969,6 +994,82 @@ func (x *DrainStatus) GetVolumesLeft() uint32 {
 	return 0
 }
 
+func (x *DrainStatus) GetLost() []string {
+	if x != nil {
+		return x.Lost
+	}
+	return nil
+}
+
+func (x *DrainStatus) GetDegraded() []string {
+	if x != nil {
+		return x.Degraded
+	}
+	return nil
+}
+
+type RemoveMemberRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Member string                 `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`  // name or id
+	Cancel bool                   `protobuf:"varint,2,opt,name=cancel,proto3" json:"cancel,omitempty"` // it may come back after all, with what has not been made elsewhere
+	// Go on with replicas that may lack the last writes: those of volumes that
+	// nobody writes, whose last writer did not end in order.
+	AcceptLoss    bool `protobuf:"varint,3,opt,name=accept_loss,json=acceptLoss,proto3" json:"accept_loss,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveMemberRequest) Reset() {
+	*x = RemoveMemberRequest{}
+	mi := &file_member_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveMemberRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveMemberRequest) ProtoMessage() {}
+
+func (x *RemoveMemberRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_member_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveMemberRequest.ProtoReflect.Descriptor instead.
+func (*RemoveMemberRequest) Descriptor() ([]byte, []int) {
+	return file_member_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *RemoveMemberRequest) GetMember() string {
+	if x != nil {
+		return x.Member
+	}
+	return ""
+}
+
+func (x *RemoveMemberRequest) GetCancel() bool {
+	if x != nil {
+		return x.Cancel
+	}
+	return false
+}
+
+func (x *RemoveMemberRequest) GetAcceptLoss() bool {
+	if x != nil {
+		return x.AcceptLoss
+	}
+	return false
+}
+
 // VRegionMove is a vRegion on its way to another memory monitor.
 type VRegionMove struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -985,7 +1086,7 @@ type VRegionMove struct {
 
 func (x *VRegionMove) Reset() {
 	*x = VRegionMove{}
-	mi := &file_member_proto_msgTypes[13]
+	mi := &file_member_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -997,7 +1098,7 @@ func (x *VRegionMove) String() string {
 func (*VRegionMove) ProtoMessage() {}
 
 func (x *VRegionMove) ProtoReflect() protoreflect.Message {
-	mi := &file_member_proto_msgTypes[13]
+	mi := &file_member_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1010,7 +1111,7 @@ func (x *VRegionMove) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VRegionMove.ProtoReflect.Descriptor instead.
 func (*VRegionMove) Descriptor() ([]byte, []int) {
-	return file_member_proto_rawDescGZIP(), []int{13}
+	return file_member_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *VRegionMove) GetVregion() uint64 {
@@ -1073,7 +1174,7 @@ type RebalanceRequest struct {
 
 func (x *RebalanceRequest) Reset() {
 	*x = RebalanceRequest{}
-	mi := &file_member_proto_msgTypes[14]
+	mi := &file_member_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1085,7 +1186,7 @@ func (x *RebalanceRequest) String() string {
 func (*RebalanceRequest) ProtoMessage() {}
 
 func (x *RebalanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_member_proto_msgTypes[14]
+	mi := &file_member_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1098,7 +1199,7 @@ func (x *RebalanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebalanceRequest.ProtoReflect.Descriptor instead.
 func (*RebalanceRequest) Descriptor() ([]byte, []int) {
-	return file_member_proto_rawDescGZIP(), []int{14}
+	return file_member_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RebalanceRequest) GetDryRun() bool {
@@ -1135,7 +1236,7 @@ type RebalancePlan struct {
 
 func (x *RebalancePlan) Reset() {
 	*x = RebalancePlan{}
-	mi := &file_member_proto_msgTypes[15]
+	mi := &file_member_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1147,7 +1248,7 @@ func (x *RebalancePlan) String() string {
 func (*RebalancePlan) ProtoMessage() {}
 
 func (x *RebalancePlan) ProtoReflect() protoreflect.Message {
-	mi := &file_member_proto_msgTypes[15]
+	mi := &file_member_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1160,7 +1261,7 @@ func (x *RebalancePlan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebalancePlan.ProtoReflect.Descriptor instead.
 func (*RebalancePlan) Descriptor() ([]byte, []int) {
-	return file_member_proto_rawDescGZIP(), []int{15}
+	return file_member_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *RebalancePlan) GetSteps() []*RebalanceStep {
@@ -1201,7 +1302,7 @@ type RebalanceStep struct {
 
 func (x *RebalanceStep) Reset() {
 	*x = RebalanceStep{}
-	mi := &file_member_proto_msgTypes[16]
+	mi := &file_member_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1213,7 +1314,7 @@ func (x *RebalanceStep) String() string {
 func (*RebalanceStep) ProtoMessage() {}
 
 func (x *RebalanceStep) ProtoReflect() protoreflect.Message {
-	mi := &file_member_proto_msgTypes[16]
+	mi := &file_member_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1226,7 +1327,7 @@ func (x *RebalanceStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RebalanceStep.ProtoReflect.Descriptor instead.
 func (*RebalanceStep) Descriptor() ([]byte, []int) {
-	return file_member_proto_rawDescGZIP(), []int{16}
+	return file_member_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RebalanceStep) GetVregion() uint64 {
@@ -1299,7 +1400,7 @@ type MemberBalance struct {
 
 func (x *MemberBalance) Reset() {
 	*x = MemberBalance{}
-	mi := &file_member_proto_msgTypes[17]
+	mi := &file_member_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1311,7 +1412,7 @@ func (x *MemberBalance) String() string {
 func (*MemberBalance) ProtoMessage() {}
 
 func (x *MemberBalance) ProtoReflect() protoreflect.Message {
-	mi := &file_member_proto_msgTypes[17]
+	mi := &file_member_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1324,7 +1425,7 @@ func (x *MemberBalance) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberBalance.ProtoReflect.Descriptor instead.
 func (*MemberBalance) Descriptor() ([]byte, []int) {
-	return file_member_proto_rawDescGZIP(), []int{17}
+	return file_member_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *MemberBalance) GetMember() uint64 {
@@ -1370,7 +1471,7 @@ type ListMovesRequest struct {
 
 func (x *ListMovesRequest) Reset() {
 	*x = ListMovesRequest{}
-	mi := &file_member_proto_msgTypes[18]
+	mi := &file_member_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1382,7 +1483,7 @@ func (x *ListMovesRequest) String() string {
 func (*ListMovesRequest) ProtoMessage() {}
 
 func (x *ListMovesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_member_proto_msgTypes[18]
+	mi := &file_member_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1395,7 +1496,7 @@ func (x *ListMovesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMovesRequest.ProtoReflect.Descriptor instead.
 func (*ListMovesRequest) Descriptor() ([]byte, []int) {
-	return file_member_proto_rawDescGZIP(), []int{18}
+	return file_member_proto_rawDescGZIP(), []int{19}
 }
 
 type ListMovesResponse struct {
@@ -1408,7 +1509,7 @@ type ListMovesResponse struct {
 
 func (x *ListMovesResponse) Reset() {
 	*x = ListMovesResponse{}
-	mi := &file_member_proto_msgTypes[19]
+	mi := &file_member_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1420,7 +1521,7 @@ func (x *ListMovesResponse) String() string {
 func (*ListMovesResponse) ProtoMessage() {}
 
 func (x *ListMovesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_member_proto_msgTypes[19]
+	mi := &file_member_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1433,7 +1534,7 @@ func (x *ListMovesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMovesResponse.ProtoReflect.Descriptor instead.
 func (*ListMovesResponse) Descriptor() ([]byte, []int) {
-	return file_member_proto_rawDescGZIP(), []int{19}
+	return file_member_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListMovesResponse) GetMoves() []*VRegionMove {
@@ -1464,7 +1565,7 @@ type VolumeMove struct {
 
 func (x *VolumeMove) Reset() {
 	*x = VolumeMove{}
-	mi := &file_member_proto_msgTypes[20]
+	mi := &file_member_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1476,7 +1577,7 @@ func (x *VolumeMove) String() string {
 func (*VolumeMove) ProtoMessage() {}
 
 func (x *VolumeMove) ProtoReflect() protoreflect.Message {
-	mi := &file_member_proto_msgTypes[20]
+	mi := &file_member_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1489,7 +1590,7 @@ func (x *VolumeMove) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VolumeMove.ProtoReflect.Descriptor instead.
 func (*VolumeMove) Descriptor() ([]byte, []int) {
-	return file_member_proto_rawDescGZIP(), []int{20}
+	return file_member_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *VolumeMove) GetVolume() string {
@@ -1534,7 +1635,7 @@ const file_member_proto_rawDesc = "" +
 	"disk_bytes\x18\x04 \x01(\x04R\tdiskBytes\x12\x16\n" +
 	"\x06vnodes\x18\x05 \x01(\x04R\x06vnodes\x12\x1a\n" +
 	"\bvregions\x18\x06 \x01(\x04R\bvregions\x12\x18\n" +
-	"\avolumes\x18\a \x01(\x04R\avolumes\"\xfb\x02\n" +
+	"\avolumes\x18\a \x01(\x04R\avolumes\"\x9c\x03\n" +
 	"\x06Member\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12$\n" +
 	"\x04role\x18\x02 \x01(\x0e2\x10.splitvm.v1.RoleR\x04role\x12\x12\n" +
@@ -1548,7 +1649,9 @@ const file_member_proto_rawDesc = "" +
 	"\x05state\x18\n" +
 	" \x01(\x0e2\x17.splitvm.v1.MemberStateR\x05state\x12$\n" +
 	"\x0ejoined_unix_ms\x18\v \x01(\x03R\fjoinedUnixMs\x12\x12\n" +
-	"\x04mesh\x18\f \x01(\tR\x04mesh\"=\n" +
+	"\x04mesh\x18\f \x01(\tR\x04mesh\x12\x1f\n" +
+	"\vaccept_loss\x18\r \x01(\bR\n" +
+	"acceptLoss\"=\n" +
 	"\x0fRegisterRequest\x12*\n" +
 	"\x06member\x18\x01 \x01(\v2\x12.splitvm.v1.MemberR\x06member\"9\n" +
 	"\x10RegisterResponse\x12\x0e\n" +
@@ -1569,16 +1672,17 @@ const file_member_proto_rawDesc = "" +
 	"\fLeaveRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1a\n" +
 	"\binstance\x18\x02 \x01(\x04R\binstance\"\x0f\n" +
-	"\rLeaveResponse\":\n" +
+	"\rLeaveResponse\"N\n" +
 	"\x12ListMembersRequest\x12$\n" +
-	"\x04role\x18\x01 \x01(\x0e2\x10.splitvm.v1.RoleR\x04role\"C\n" +
+	"\x04role\x18\x01 \x01(\x0e2\x10.splitvm.v1.RoleR\x04role\x12\x12\n" +
+	"\x04away\x18\x02 \x01(\bR\x04away\"C\n" +
 	"\x13ListMembersResponse\x12,\n" +
 	"\amembers\x18\x01 \x03(\v2\x12.splitvm.v1.MemberR\amembers\">\n" +
 	"\fDrainRequest\x12\x16\n" +
 	"\x06member\x18\x01 \x01(\tR\x06member\x12\x16\n" +
 	"\x06cancel\x18\x02 \x01(\bR\x06cancel\"\"\n" +
 	"\bDrainRef\x12\x16\n" +
-	"\x06member\x18\x01 \x01(\tR\x06member\"\x90\x02\n" +
+	"\x06member\x18\x01 \x01(\tR\x06member\"\xc0\x02\n" +
 	"\vDrainStatus\x12*\n" +
 	"\x06member\x18\x01 \x01(\v2\x12.splitvm.v1.MemberR\x06member\x12#\n" +
 	"\rvregions_left\x18\x02 \x01(\rR\fvregionsLeft\x12\x1d\n" +
@@ -1587,7 +1691,14 @@ const file_member_proto_rawDesc = "" +
 	"\rvregions_held\x18\x04 \x01(\rR\fvregionsHeld\x12/\n" +
 	"\x06moving\x18\x05 \x03(\v2\x17.splitvm.v1.VRegionMoveR\x06moving\x12\x18\n" +
 	"\awaiting\x18\x06 \x01(\tR\awaiting\x12!\n" +
-	"\fvolumes_left\x18\a \x01(\rR\vvolumesLeft\"\xbb\x01\n" +
+	"\fvolumes_left\x18\a \x01(\rR\vvolumesLeft\x12\x12\n" +
+	"\x04lost\x18\b \x03(\tR\x04lost\x12\x1a\n" +
+	"\bdegraded\x18\t \x03(\tR\bdegraded\"f\n" +
+	"\x13RemoveMemberRequest\x12\x16\n" +
+	"\x06member\x18\x01 \x01(\tR\x06member\x12\x16\n" +
+	"\x06cancel\x18\x02 \x01(\bR\x06cancel\x12\x1f\n" +
+	"\vaccept_loss\x18\x03 \x01(\bR\n" +
+	"acceptLoss\"\xbb\x01\n" +
 	"\vVRegionMove\x12\x18\n" +
 	"\avregion\x18\x01 \x01(\x04R\avregion\x12\x14\n" +
 	"\x05vnode\x18\x02 \x01(\x04R\x05vnode\x12\x12\n" +
@@ -1636,18 +1747,21 @@ const file_member_proto_rawDesc = "" +
 	"\vROLE_GLOBAL\x10\x01\x12\x12\n" +
 	"\x0eROLE_PROCESSOR\x10\x02\x12\x0f\n" +
 	"\vROLE_MEMORY\x10\x03\x12\x10\n" +
-	"\fROLE_STORAGE\x10\x04*u\n" +
+	"\fROLE_STORAGE\x10\x04*\xa6\x01\n" +
 	"\vMemberState\x12\x1c\n" +
 	"\x18MEMBER_STATE_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fMEMBER_STATE_UP\x10\x01\x12\x19\n" +
 	"\x15MEMBER_STATE_DRAINING\x10\x02\x12\x18\n" +
-	"\x14MEMBER_STATE_DRAINED\x10\x032\xaf\x04\n" +
+	"\x14MEMBER_STATE_DRAINED\x10\x03\x12\x15\n" +
+	"\x11MEMBER_STATE_AWAY\x10\x04\x12\x18\n" +
+	"\x14MEMBER_STATE_REMOVED\x10\x052\xf9\x04\n" +
 	"\aMembers\x12E\n" +
 	"\bRegister\x12\x1b.splitvm.v1.RegisterRequest\x1a\x1c.splitvm.v1.RegisterResponse\x12H\n" +
 	"\tHeartbeat\x12\x1c.splitvm.v1.HeartbeatRequest\x1a\x1d.splitvm.v1.HeartbeatResponse\x12<\n" +
 	"\x05Leave\x12\x18.splitvm.v1.LeaveRequest\x1a\x19.splitvm.v1.LeaveResponse\x12:\n" +
 	"\x05Drain\x12\x18.splitvm.v1.DrainRequest\x1a\x17.splitvm.v1.DrainStatus\x129\n" +
-	"\bGetDrain\x12\x14.splitvm.v1.DrainRef\x1a\x17.splitvm.v1.DrainStatus\x12D\n" +
+	"\bGetDrain\x12\x14.splitvm.v1.DrainRef\x1a\x17.splitvm.v1.DrainStatus\x12H\n" +
+	"\fRemoveMember\x12\x1f.splitvm.v1.RemoveMemberRequest\x1a\x17.splitvm.v1.DrainStatus\x12D\n" +
 	"\tRebalance\x12\x1c.splitvm.v1.RebalanceRequest\x1a\x19.splitvm.v1.RebalancePlan\x12H\n" +
 	"\tListMoves\x12\x1c.splitvm.v1.ListMovesRequest\x1a\x1d.splitvm.v1.ListMovesResponse\x12N\n" +
 	"\vListMembers\x12\x1e.splitvm.v1.ListMembersRequest\x1a\x1f.splitvm.v1.ListMembersResponseB\x18Z\x16splitvm/remote/api;apib\x06proto3"
@@ -1665,7 +1779,7 @@ func file_member_proto_rawDescGZIP() []byte {
 }
 
 var file_member_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_member_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_member_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_member_proto_goTypes = []any{
 	(Role)(0),                   // 0: splitvm.v1.Role
 	(MemberState)(0),            // 1: splitvm.v1.MemberState
@@ -1682,14 +1796,15 @@ var file_member_proto_goTypes = []any{
 	(*DrainRequest)(nil),        // 12: splitvm.v1.DrainRequest
 	(*DrainRef)(nil),            // 13: splitvm.v1.DrainRef
 	(*DrainStatus)(nil),         // 14: splitvm.v1.DrainStatus
-	(*VRegionMove)(nil),         // 15: splitvm.v1.VRegionMove
-	(*RebalanceRequest)(nil),    // 16: splitvm.v1.RebalanceRequest
-	(*RebalancePlan)(nil),       // 17: splitvm.v1.RebalancePlan
-	(*RebalanceStep)(nil),       // 18: splitvm.v1.RebalanceStep
-	(*MemberBalance)(nil),       // 19: splitvm.v1.MemberBalance
-	(*ListMovesRequest)(nil),    // 20: splitvm.v1.ListMovesRequest
-	(*ListMovesResponse)(nil),   // 21: splitvm.v1.ListMovesResponse
-	(*VolumeMove)(nil),          // 22: splitvm.v1.VolumeMove
+	(*RemoveMemberRequest)(nil), // 15: splitvm.v1.RemoveMemberRequest
+	(*VRegionMove)(nil),         // 16: splitvm.v1.VRegionMove
+	(*RebalanceRequest)(nil),    // 17: splitvm.v1.RebalanceRequest
+	(*RebalancePlan)(nil),       // 18: splitvm.v1.RebalancePlan
+	(*RebalanceStep)(nil),       // 19: splitvm.v1.RebalanceStep
+	(*MemberBalance)(nil),       // 20: splitvm.v1.MemberBalance
+	(*ListMovesRequest)(nil),    // 21: splitvm.v1.ListMovesRequest
+	(*ListMovesResponse)(nil),   // 22: splitvm.v1.ListMovesResponse
+	(*VolumeMove)(nil),          // 23: splitvm.v1.VolumeMove
 }
 var file_member_proto_depIdxs = []int32{
 	0,  // 0: splitvm.v1.Member.role:type_name -> splitvm.v1.Role
@@ -1702,30 +1817,32 @@ var file_member_proto_depIdxs = []int32{
 	0,  // 7: splitvm.v1.ListMembersRequest.role:type_name -> splitvm.v1.Role
 	3,  // 8: splitvm.v1.ListMembersResponse.members:type_name -> splitvm.v1.Member
 	3,  // 9: splitvm.v1.DrainStatus.member:type_name -> splitvm.v1.Member
-	15, // 10: splitvm.v1.DrainStatus.moving:type_name -> splitvm.v1.VRegionMove
+	16, // 10: splitvm.v1.DrainStatus.moving:type_name -> splitvm.v1.VRegionMove
 	0,  // 11: splitvm.v1.RebalanceRequest.role:type_name -> splitvm.v1.Role
-	18, // 12: splitvm.v1.RebalancePlan.steps:type_name -> splitvm.v1.RebalanceStep
-	19, // 13: splitvm.v1.RebalancePlan.members:type_name -> splitvm.v1.MemberBalance
-	15, // 14: splitvm.v1.ListMovesResponse.moves:type_name -> splitvm.v1.VRegionMove
-	22, // 15: splitvm.v1.ListMovesResponse.volumes:type_name -> splitvm.v1.VolumeMove
+	19, // 12: splitvm.v1.RebalancePlan.steps:type_name -> splitvm.v1.RebalanceStep
+	20, // 13: splitvm.v1.RebalancePlan.members:type_name -> splitvm.v1.MemberBalance
+	16, // 14: splitvm.v1.ListMovesResponse.moves:type_name -> splitvm.v1.VRegionMove
+	23, // 15: splitvm.v1.ListMovesResponse.volumes:type_name -> splitvm.v1.VolumeMove
 	4,  // 16: splitvm.v1.Members.Register:input_type -> splitvm.v1.RegisterRequest
 	6,  // 17: splitvm.v1.Members.Heartbeat:input_type -> splitvm.v1.HeartbeatRequest
 	8,  // 18: splitvm.v1.Members.Leave:input_type -> splitvm.v1.LeaveRequest
 	12, // 19: splitvm.v1.Members.Drain:input_type -> splitvm.v1.DrainRequest
 	13, // 20: splitvm.v1.Members.GetDrain:input_type -> splitvm.v1.DrainRef
-	16, // 21: splitvm.v1.Members.Rebalance:input_type -> splitvm.v1.RebalanceRequest
-	20, // 22: splitvm.v1.Members.ListMoves:input_type -> splitvm.v1.ListMovesRequest
-	10, // 23: splitvm.v1.Members.ListMembers:input_type -> splitvm.v1.ListMembersRequest
-	5,  // 24: splitvm.v1.Members.Register:output_type -> splitvm.v1.RegisterResponse
-	7,  // 25: splitvm.v1.Members.Heartbeat:output_type -> splitvm.v1.HeartbeatResponse
-	9,  // 26: splitvm.v1.Members.Leave:output_type -> splitvm.v1.LeaveResponse
-	14, // 27: splitvm.v1.Members.Drain:output_type -> splitvm.v1.DrainStatus
-	14, // 28: splitvm.v1.Members.GetDrain:output_type -> splitvm.v1.DrainStatus
-	17, // 29: splitvm.v1.Members.Rebalance:output_type -> splitvm.v1.RebalancePlan
-	21, // 30: splitvm.v1.Members.ListMoves:output_type -> splitvm.v1.ListMovesResponse
-	11, // 31: splitvm.v1.Members.ListMembers:output_type -> splitvm.v1.ListMembersResponse
-	24, // [24:32] is the sub-list for method output_type
-	16, // [16:24] is the sub-list for method input_type
+	15, // 21: splitvm.v1.Members.RemoveMember:input_type -> splitvm.v1.RemoveMemberRequest
+	17, // 22: splitvm.v1.Members.Rebalance:input_type -> splitvm.v1.RebalanceRequest
+	21, // 23: splitvm.v1.Members.ListMoves:input_type -> splitvm.v1.ListMovesRequest
+	10, // 24: splitvm.v1.Members.ListMembers:input_type -> splitvm.v1.ListMembersRequest
+	5,  // 25: splitvm.v1.Members.Register:output_type -> splitvm.v1.RegisterResponse
+	7,  // 26: splitvm.v1.Members.Heartbeat:output_type -> splitvm.v1.HeartbeatResponse
+	9,  // 27: splitvm.v1.Members.Leave:output_type -> splitvm.v1.LeaveResponse
+	14, // 28: splitvm.v1.Members.Drain:output_type -> splitvm.v1.DrainStatus
+	14, // 29: splitvm.v1.Members.GetDrain:output_type -> splitvm.v1.DrainStatus
+	14, // 30: splitvm.v1.Members.RemoveMember:output_type -> splitvm.v1.DrainStatus
+	18, // 31: splitvm.v1.Members.Rebalance:output_type -> splitvm.v1.RebalancePlan
+	22, // 32: splitvm.v1.Members.ListMoves:output_type -> splitvm.v1.ListMovesResponse
+	11, // 33: splitvm.v1.Members.ListMembers:output_type -> splitvm.v1.ListMembersResponse
+	25, // [25:34] is the sub-list for method output_type
+	16, // [16:25] is the sub-list for method input_type
 	16, // [16:16] is the sub-list for extension type_name
 	16, // [16:16] is the sub-list for extension extendee
 	0,  // [0:16] is the sub-list for field type_name
@@ -1742,7 +1859,7 @@ func file_member_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_member_proto_rawDesc), len(file_member_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   21,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

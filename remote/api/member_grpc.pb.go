@@ -21,14 +21,15 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Members_Register_FullMethodName    = "/splitvm.v1.Members/Register"
-	Members_Heartbeat_FullMethodName   = "/splitvm.v1.Members/Heartbeat"
-	Members_Leave_FullMethodName       = "/splitvm.v1.Members/Leave"
-	Members_Drain_FullMethodName       = "/splitvm.v1.Members/Drain"
-	Members_GetDrain_FullMethodName    = "/splitvm.v1.Members/GetDrain"
-	Members_Rebalance_FullMethodName   = "/splitvm.v1.Members/Rebalance"
-	Members_ListMoves_FullMethodName   = "/splitvm.v1.Members/ListMoves"
-	Members_ListMembers_FullMethodName = "/splitvm.v1.Members/ListMembers"
+	Members_Register_FullMethodName     = "/splitvm.v1.Members/Register"
+	Members_Heartbeat_FullMethodName    = "/splitvm.v1.Members/Heartbeat"
+	Members_Leave_FullMethodName        = "/splitvm.v1.Members/Leave"
+	Members_Drain_FullMethodName        = "/splitvm.v1.Members/Drain"
+	Members_GetDrain_FullMethodName     = "/splitvm.v1.Members/GetDrain"
+	Members_RemoveMember_FullMethodName = "/splitvm.v1.Members/RemoveMember"
+	Members_Rebalance_FullMethodName    = "/splitvm.v1.Members/Rebalance"
+	Members_ListMoves_FullMethodName    = "/splitvm.v1.Members/ListMoves"
+	Members_ListMembers_FullMethodName  = "/splitvm.v1.Members/ListMembers"
 )
 
 // MembersClient is the client API for Members service.
@@ -50,8 +51,12 @@ type MembersClient interface {
 	// NOT_FOUND if there is no such monitor, RESOURCE_EXHAUSTED if the others have
 	// no room for what it holds.
 	Drain(ctx context.Context, in *DrainRequest, opts ...grpc.CallOption) (*DrainStatus, error)
-	// GetDrain tells how far a drain has got.
+	// GetDrain tells how far a drain has got, or the repair of what a removed monitor had.
 	GetDrain(ctx context.Context, in *DrainRef, opts ...grpc.CallOption) (*DrainStatus, error)
+	// RemoveMember has it that a storage monitor which is away is lost for good: the
+	// replicas that it had are made again at others, and it is not taken back.
+	// FAILED_PRECONDITION if it is a member; NOT_FOUND if there was no such.
+	RemoveMember(ctx context.Context, in *RemoveMemberRequest, opts ...grpc.CallOption) (*DrainStatus, error)
 	// Rebalance has vRegions move from memory monitors that have promised much of
 	// their memory to those that have promised little, if they differ by more than a
 	// tenth of the mean, and volumes likewise from storage monitor to storage monitor, but
@@ -122,6 +127,16 @@ func (c *membersClient) GetDrain(ctx context.Context, in *DrainRef, opts ...grpc
 	return out, nil
 }
 
+func (c *membersClient) RemoveMember(ctx context.Context, in *RemoveMemberRequest, opts ...grpc.CallOption) (*DrainStatus, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DrainStatus)
+	err := c.cc.Invoke(ctx, Members_RemoveMember_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *membersClient) Rebalance(ctx context.Context, in *RebalanceRequest, opts ...grpc.CallOption) (*RebalancePlan, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(RebalancePlan)
@@ -171,8 +186,12 @@ type MembersServer interface {
 	// NOT_FOUND if there is no such monitor, RESOURCE_EXHAUSTED if the others have
 	// no room for what it holds.
 	Drain(context.Context, *DrainRequest) (*DrainStatus, error)
-	// GetDrain tells how far a drain has got.
+	// GetDrain tells how far a drain has got, or the repair of what a removed monitor had.
 	GetDrain(context.Context, *DrainRef) (*DrainStatus, error)
+	// RemoveMember has it that a storage monitor which is away is lost for good: the
+	// replicas that it had are made again at others, and it is not taken back.
+	// FAILED_PRECONDITION if it is a member; NOT_FOUND if there was no such.
+	RemoveMember(context.Context, *RemoveMemberRequest) (*DrainStatus, error)
 	// Rebalance has vRegions move from memory monitors that have promised much of
 	// their memory to those that have promised little, if they differ by more than a
 	// tenth of the mean, and volumes likewise from storage monitor to storage monitor, but
@@ -207,6 +226,9 @@ func (UnimplementedMembersServer) Drain(context.Context, *DrainRequest) (*DrainS
 }
 func (UnimplementedMembersServer) GetDrain(context.Context, *DrainRef) (*DrainStatus, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetDrain not implemented")
+}
+func (UnimplementedMembersServer) RemoveMember(context.Context, *RemoveMemberRequest) (*DrainStatus, error) {
+	return nil, status.Error(codes.Unimplemented, "method RemoveMember not implemented")
 }
 func (UnimplementedMembersServer) Rebalance(context.Context, *RebalanceRequest) (*RebalancePlan, error) {
 	return nil, status.Error(codes.Unimplemented, "method Rebalance not implemented")
@@ -328,6 +350,24 @@ func _Members_GetDrain_Handler(srv interface{}, ctx context.Context, dec func(in
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Members_RemoveMember_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RemoveMemberRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MembersServer).RemoveMember(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Members_RemoveMember_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MembersServer).RemoveMember(ctx, req.(*RemoveMemberRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Members_Rebalance_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(RebalanceRequest)
 	if err := dec(in); err != nil {
@@ -408,6 +448,10 @@ var Members_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetDrain",
 			Handler:    _Members_GetDrain_Handler,
+		},
+		{
+			MethodName: "RemoveMember",
+			Handler:    _Members_RemoveMember_Handler,
 		},
 		{
 			MethodName: "Rebalance",

@@ -94,9 +94,11 @@ type VolumePlace struct {
 	MovesTo       uint64                 `protobuf:"varint,15,opt,name=moves_to,json=movesTo,proto3" json:"moves_to,omitempty"`          // where to
 	TargetMade    bool                   `protobuf:"varint,16,opt,name=target_made,json=targetMade,proto3" json:"target_made,omitempty"` // there is a replica, which may be whole or not; who opens the volume is told of it
 	TargetWhy     string                 `protobuf:"bytes,17,opt,name=target_why,json=targetWhy,proto3" json:"target_why,omitempty"`
-	Leaving       []uint64               `protobuf:"varint,18,rep,packed,name=leaving,proto3" json:"leaving,omitempty"` // storage members whose replica is not needed any more and is to be deleted when they are there
-	Move          uint64                 `protobuf:"varint,19,opt,name=move,proto3" json:"move,omitempty"`              // number of the last move of a replica
-	Cancelled     bool                   `protobuf:"varint,20,opt,name=cancelled,proto3" json:"cancelled,omitempty"`    // the replica that moves is to stay, if it is not too late for that
+	Leaving       []uint64               `protobuf:"varint,18,rep,packed,name=leaving,proto3" json:"leaving,omitempty"`                   // storage members whose replica is not needed any more and is to be deleted when they are there
+	Move          uint64                 `protobuf:"varint,19,opt,name=move,proto3" json:"move,omitempty"`                                // number of the last move of a replica
+	Cancelled     bool                   `protobuf:"varint,20,opt,name=cancelled,proto3" json:"cancelled,omitempty"`                      // the replica that moves is to stay, if it is not too late for that
+	GivenUp       []uint64               `protobuf:"varint,21,rep,packed,name=given_up,json=givenUp,proto3" json:"given_up,omitempty"`    // storage members whose replica may miss what the others have: they were lost while nobody wrote it
+	VotedOut      []uint64               `protobuf:"varint,22,rep,packed,name=voted_out,json=votedOut,proto3" json:"voted_out,omitempty"` // those of them of which the others know that they go on without
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -271,6 +273,20 @@ func (x *VolumePlace) GetCancelled() bool {
 	return false
 }
 
+func (x *VolumePlace) GetGivenUp() []uint64 {
+	if x != nil {
+		return x.GivenUp
+	}
+	return nil
+}
+
+func (x *VolumePlace) GetVotedOut() []uint64 {
+	if x != nil {
+		return x.VotedOut
+	}
+	return nil
+}
+
 // Replica is a storage monitor that has a replica.
 type Replica struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -278,6 +294,7 @@ type Replica struct {
 	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	Data          []string               `protobuf:"bytes,3,rep,name=data,proto3" json:"data,omitempty"`  // addresses, best first, also of one that is away
 	Away          bool                   `protobuf:"varint,4,opt,name=away,proto3" json:"away,omitempty"` // it is not a member of the rack now
+	Lost          bool                   `protobuf:"varint,5,opt,name=lost,proto3" json:"lost,omitempty"` // and will not be again: it was removed, or is given up for this volume; nobody is told of the replica
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -336,6 +353,13 @@ func (x *Replica) GetData() []string {
 func (x *Replica) GetAway() bool {
 	if x != nil {
 		return x.Away
+	}
+	return false
+}
+
+func (x *Replica) GetLost() bool {
+	if x != nil {
+		return x.Lost
 	}
 	return false
 }
@@ -746,7 +770,7 @@ var File_volume_proto protoreflect.FileDescriptor
 const file_volume_proto_rawDesc = "" +
 	"\n" +
 	"\fvolume.proto\x12\n" +
-	"splitvm.v1\"\xc5\x04\n" +
+	"splitvm.v1\"\xfd\x04\n" +
 	"\vVolumePlace\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12\x1a\n" +
@@ -772,12 +796,15 @@ const file_volume_proto_rawDesc = "" +
 	"target_why\x18\x11 \x01(\tR\ttargetWhy\x12\x18\n" +
 	"\aleaving\x18\x12 \x03(\x04R\aleaving\x12\x12\n" +
 	"\x04move\x18\x13 \x01(\x04R\x04move\x12\x1c\n" +
-	"\tcancelled\x18\x14 \x01(\bR\tcancelled\"]\n" +
+	"\tcancelled\x18\x14 \x01(\bR\tcancelled\x12\x19\n" +
+	"\bgiven_up\x18\x15 \x03(\x04R\agivenUp\x12\x1b\n" +
+	"\tvoted_out\x18\x16 \x03(\x04R\bvotedOut\"q\n" +
 	"\aReplica\x12\x16\n" +
 	"\x06member\x18\x01 \x01(\x04R\x06member\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
 	"\x04data\x18\x03 \x03(\tR\x04data\x12\x12\n" +
-	"\x04away\x18\x04 \x01(\bR\x04away\"z\n" +
+	"\x04away\x18\x04 \x01(\bR\x04away\x12\x12\n" +
+	"\x04lost\x18\x05 \x01(\bR\x04lost\"z\n" +
 	"\x13CreateVolumeRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12\x1a\n" +
