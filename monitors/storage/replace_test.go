@@ -121,6 +121,46 @@ func TestReplaceKilled(t *testing.T) {
 	}
 }
 
+// A replica whose monitor is killed for good is replaced under writers that verify, by one
+// that then has everything alone: also where the volume was opened without the lost one.
+func TestReplaceLost(t *testing.T) {
+	p := []*process{newProcess(t), newProcess(t)}
+	for _, p := range p {
+		create(t, p.address(), "v", 1, guestSize)
+	}
+	cfg := blockclient.Config{Monitors: []string{p[0].address(), p[1].address()}, Name: "v", Grace: 50 * time.Millisecond}
+	g := newGuest(t, open(t, cfg), 10)
+	for round := range rounds(4, 50) {
+		wait := g.run(100)
+		p[0].kill()
+		wait()
+		p = append(p, newProcess(t))
+		create(t, p[2].address(), "v", 1, guestSize)
+		if round%2 == 1 {
+			if err := g.v.Close(); err != nil {
+				t.Fatal(err)
+			}
+			cfg.Monitors = []string{p[1].address()}
+			g.v = open(t, cfg)
+		}
+		wait = g.run(100)
+		if err := replace(t, g.v, p[0], p[2]); err != nil {
+			t.Fatal(err)
+		}
+		wait()
+		members(t, p[2], 2)
+		g.verify()
+		p = p[1:]
+		p[1].scrub("v")
+	}
+	p[0].kill()
+	g.run(20)()
+	g.verify()
+	if err := g.v.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // Who opens a volume whose replica was about to move is given both monitors, and the
 // move goes on, whichever of them is a member.
 func TestReplaceTakenUp(t *testing.T) {
