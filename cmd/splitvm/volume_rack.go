@@ -123,6 +123,7 @@ func inspectRackVolume(ctx context.Context, c *cli.Command, conn *grpc.ClientCon
 	add := func(what, value, why string) { t.rows = append(t.rows, []string{what, value, why}) }
 	add("volume", v.Name+", "+units.BytesSize(float64(v.Bytes)), v.Why)
 	add("state", rackVolumeState(v), "")
+	add("health", health(v), v.TargetWhy)
 	for _, o := range v.Monitors {
 		if o.Lost {
 			r.Missing = append(r.Missing, o.Name+" is lost")
@@ -188,9 +189,9 @@ func scrubRackVolume(ctx context.Context, c *cli.Command, conn *grpc.ClientConn)
 }
 
 func printRackVolumes(c *cli.Command, list ...*api.VolumePlace) error {
-	t := table{head: []string{"NAME", "SIZE", "STATE", "ORIGIN", "REPLICAS"}}
+	t := table{head: []string{"NAME", "SIZE", "STATE", "HEALTH", "ORIGIN", "REPLICAS"}}
 	for _, v := range list {
-		t.rows = append(t.rows, []string{v.Name, units.BytesSize(float64(v.Bytes)), rackVolumeState(v), v.Origin, replicaNames(v)})
+		t.rows = append(t.rows, []string{v.Name, units.BytesSize(float64(v.Bytes)), rackVolumeState(v), health(v), v.Origin, replicaNames(v)})
 	}
 	return print(c, messages(list), t)
 }
@@ -200,6 +201,8 @@ func replicaNames(v *api.VolumePlace) string {
 	for _, r := range v.Monitors {
 		name := r.Name
 		switch {
+		case v.TargetMade && r.Member == v.MovesTo:
+			name += " (being made)"
 		case r.Lost:
 			name += " (lost)"
 		case r.Away:
@@ -208,6 +211,35 @@ func replicaNames(v *api.VolumePlace) string {
 		names = append(names, name)
 	}
 	return strings.Join(names, ",")
+}
+
+// health is how many replicas of a volume have a monitor, and what is done about the rest.
+func health(v *api.VolumePlace) string {
+	here, lost, all := 0, 0, len(v.Replicas)
+	for _, r := range v.Monitors[:min(all, len(v.Monitors))] {
+		if !r.Away {
+			here++
+		}
+		if r.Lost {
+			lost++
+		}
+	}
+	text := fmt.Sprintf("degraded: %d of %d replicas", here, all)
+	switch {
+	case here == all:
+		text = "ok"
+	case lost == all:
+		return "lost: no replica is left"
+	case here == 0:
+		text = "away"
+	}
+	switch {
+	case v.TargetMade:
+		text += fmt.Sprintf("; a new one has %s", units.BytesSize(float64(v.CopiedBytes)))
+	case v.MovesTo != 0:
+		text += "; a new one is to be made"
+	}
+	return text
 }
 
 func rackVolumeState(v *api.VolumePlace) string {

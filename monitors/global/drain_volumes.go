@@ -91,6 +91,9 @@ func (l *leader) volumesLeft(s *api.DrainStatus, m *member) (waits []string) {
 			continue
 		case here:
 			s.BytesLeft += v.Bytes
+			if a != nil && v.MovesFrom == m.Id {
+				s.BytesLeft -= min(a.copied, v.Bytes)
+			}
 		case slices.Contains(v.Leaving, m.Id): // is being deleted there
 		case v.MovesTo == m.Id: // is still coming
 		default:

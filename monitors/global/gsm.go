@@ -144,6 +144,9 @@ func (l *leader) located(v *api.VolumePlace) *api.VolumePlace {
 	}
 	if v.TargetMade {
 		v.Monitors = append(v.Monitors, l.replica(v.MovesTo))
+		if a := l.moves.volumes[v.Name]; a != nil {
+			v.CopiedBytes = a.copied
+		}
 	}
 	return v
 }

@@ -33,6 +33,7 @@ import (
 // volumeMove is a replica on its way. Guarded by leader.mu, but for the context.
 type volumeMove struct {
 	trouble string
+	copied  uint64          // bytes that the target has
 	ctx     context.Context // ends when the move is cancelled
 	stop    context.CancelFunc
 }
@@ -96,6 +97,9 @@ func (l *leader) moveVolume(name string, a *volumeMove) {
 		delete(l.moves.volumes, name)
 		l.moves.nudge()
 	}()
+	watching, stop := context.WithCancel(l.ctx)
+	defer stop()
+	l.wg.Go(func() { l.watchTarget(watching, name, a) })
 	for l.ctx.Err() == nil {
 		more, err := l.moveStep(a.ctx, name)
 		if errors.Is(err, errWait) || err == nil && !more {
@@ -112,6 +116,38 @@ func (l *leader) moveVolume(name string, a *volumeMove) {
 		case <-l.ctx.Done():
 		case <-time.After(pause):
 		}
+	}
+}
+
+// watchTarget asks the target now and then what it has already, until ctx ends.
+func (l *leader) watchTarget(ctx context.Context, name string, a *volumeMove) {
+	for tick := time.NewTicker(lookTime); ; {
+		select {
+		case <-ctx.Done():
+			tick.Stop()
+			return
+		case <-tick.C:
+		}
+		l.mu.Lock()
+		v, to := l.volumes[name], &api.Replica{}
+		if v != nil && v.TargetMade {
+			to = l.replica(v.MovesTo)
+		}
+		l.mu.Unlock()
+		if len(to.Data) == 0 || to.Away {
+			continue
+		}
+		asking, cancel := context.WithTimeout(ctx, replicaTime)
+		atReplica(asking, to, func(ctx context.Context, m remote.Volumes) error {
+			i, err := m.InspectVolume(ctx, name)
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			if err == nil && uint64(i.ID) == v.Id {
+				a.copied = i.Used + i.Shared
+			}
+			return nil // it is only told
+		})
+		cancel()
 	}
 }
 

@@ -94,11 +94,12 @@ type VolumePlace struct {
 	MovesTo       uint64                 `protobuf:"varint,15,opt,name=moves_to,json=movesTo,proto3" json:"moves_to,omitempty"`          // where to
 	TargetMade    bool                   `protobuf:"varint,16,opt,name=target_made,json=targetMade,proto3" json:"target_made,omitempty"` // there is a replica, which may be whole or not; who opens the volume is told of it
 	TargetWhy     string                 `protobuf:"bytes,17,opt,name=target_why,json=targetWhy,proto3" json:"target_why,omitempty"`
-	Leaving       []uint64               `protobuf:"varint,18,rep,packed,name=leaving,proto3" json:"leaving,omitempty"`                   // storage members whose replica is not needed any more and is to be deleted when they are there
-	Move          uint64                 `protobuf:"varint,19,opt,name=move,proto3" json:"move,omitempty"`                                // number of the last move of a replica
-	Cancelled     bool                   `protobuf:"varint,20,opt,name=cancelled,proto3" json:"cancelled,omitempty"`                      // the replica that moves is to stay, if it is not too late for that
-	GivenUp       []uint64               `protobuf:"varint,21,rep,packed,name=given_up,json=givenUp,proto3" json:"given_up,omitempty"`    // storage members whose replica may miss what the others have: they were lost while nobody wrote it
-	VotedOut      []uint64               `protobuf:"varint,22,rep,packed,name=voted_out,json=votedOut,proto3" json:"voted_out,omitempty"` // those of them of which the others know that they go on without
+	Leaving       []uint64               `protobuf:"varint,18,rep,packed,name=leaving,proto3" json:"leaving,omitempty"`                     // storage members whose replica is not needed any more and is to be deleted when they are there
+	Move          uint64                 `protobuf:"varint,19,opt,name=move,proto3" json:"move,omitempty"`                                  // number of the last move of a replica
+	Cancelled     bool                   `protobuf:"varint,20,opt,name=cancelled,proto3" json:"cancelled,omitempty"`                        // the replica that moves is to stay, if it is not too late for that
+	GivenUp       []uint64               `protobuf:"varint,21,rep,packed,name=given_up,json=givenUp,proto3" json:"given_up,omitempty"`      // storage members whose replica may miss what the others have: they were lost while nobody wrote it
+	VotedOut      []uint64               `protobuf:"varint,22,rep,packed,name=voted_out,json=votedOut,proto3" json:"voted_out,omitempty"`   // those of them of which the others know that they go on without
+	CopiedBytes   uint64                 `protobuf:"varint,23,opt,name=copied_bytes,json=copiedBytes,proto3" json:"copied_bytes,omitempty"` // in answers: that the replica which is being made has; not stored
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -285,6 +286,13 @@ func (x *VolumePlace) GetVotedOut() []uint64 {
 		return x.VotedOut
 	}
 	return nil
+}
+
+func (x *VolumePlace) GetCopiedBytes() uint64 {
+	if x != nil {
+		return x.CopiedBytes
+	}
+	return 0
 }
 
 // Replica is a storage monitor that has a replica.
@@ -770,7 +778,7 @@ var File_volume_proto protoreflect.FileDescriptor
 const file_volume_proto_rawDesc = "" +
 	"\n" +
 	"\fvolume.proto\x12\n" +
-	"splitvm.v1\"\xfd\x04\n" +
+	"splitvm.v1\"\xa0\x05\n" +
 	"\vVolumePlace\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12\x1a\n" +
@@ -798,7 +806,8 @@ const file_volume_proto_rawDesc = "" +
 	"\x04move\x18\x13 \x01(\x04R\x04move\x12\x1c\n" +
 	"\tcancelled\x18\x14 \x01(\bR\tcancelled\x12\x19\n" +
 	"\bgiven_up\x18\x15 \x03(\x04R\agivenUp\x12\x1b\n" +
-	"\tvoted_out\x18\x16 \x03(\x04R\bvotedOut\"q\n" +
+	"\tvoted_out\x18\x16 \x03(\x04R\bvotedOut\x12!\n" +
+	"\fcopied_bytes\x18\x17 \x01(\x04R\vcopiedBytes\"q\n" +
 	"\aReplica\x12\x16\n" +
 	"\x06member\x18\x01 \x01(\x04R\x06member\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
