@@ -56,6 +56,7 @@ func command() *cli.Command {
 			&cli.StringFlag{Name: "peers", Usage: "all global monitors with embedded etcd, this one too: `NAME=http://HOST:PORT,...`"},
 			&cli.StringSliceFlag{Name: "etcd-endpoints", Usage: "use the etcd cluster at `URL` instead of the embedded one; commas separate several"},
 			&cli.DurationFlag{Name: "lease", Value: global.DefaultLease, Usage: "a monitor whose heartbeats stop for `DURATION` is lost"},
+			&cli.DurationFlag{Name: "repair-after", Value: global.DefaultRepairAfter, Usage: "make the replicas of a storage monitor that is away for `DURATION` again elsewhere; 0: only after `splitvm monitor rm`"},
 			&cli.StringFlag{Name: "policy", Value: names[0], Usage: "place by `POLICY`: " + strings.Join(names, ", ")},
 			&cli.FloatFlag{Name: "memory-overcommit", Value: 1, Usage: "promise each memory monitor's memory `TIMES`"},
 			&cli.FloatFlag{Name: "vcpu-overcommit", Value: 32, Usage: "promise each processor monitor's vCPUs `TIMES`"},
@@ -82,7 +83,7 @@ func run(ctx context.Context, c *cli.Command) error {
 		return &usageError{fmt.Errorf("monitor global: %w", err)}
 	}
 	return global.Run(ctx, global.Config{
-		Listen: c.String("listen"), Name: c.String("name"), Lease: c.Duration("lease"), Policy: policy,
+		Listen: c.String("listen"), Name: c.String("name"), Lease: c.Duration("lease"), RepairAfter: c.Duration("repair-after"), Policy: policy,
 		Etcd:             global.Etcd{Endpoints: c.StringSlice("etcd-endpoints"), Dir: c.String("data"), Name: c.String("name"), Peers: c.String("peers")},
 		MemoryOvercommit: c.Float("memory-overcommit"), VCPUOvercommit: c.Float("vcpu-overcommit"), DiskOvercommit: c.Float("disk-overcommit"),
 		Metrics: c.String("metrics"), Log: logger(c.Bool("verbose")),

@@ -13,24 +13,25 @@ import (
 
 // rackPlan is what a rack on this host is made of: the file of `rack up -f`.
 type rackPlan struct {
-	Globals    int    `yaml:"globals"`
-	Processors int    `yaml:"processors"`
-	Memories   int    `yaml:"memories"`
-	Storages   int    `yaml:"storages"`
-	Memory     string `yaml:"memory"`  // of each memory monitor
-	ExCache    string `yaml:"excache"` // of each processor monitor
-	Policy     string `yaml:"policy"`
-	Lease      string `yaml:"lease"`
+	Globals     int    `yaml:"globals"`
+	Processors  int    `yaml:"processors"`
+	Memories    int    `yaml:"memories"`
+	Storages    int    `yaml:"storages"`
+	Memory      string `yaml:"memory"`  // of each memory monitor
+	ExCache     string `yaml:"excache"` // of each processor monitor
+	Policy      string `yaml:"policy"`
+	Lease       string `yaml:"lease"`
+	RepairAfter string `yaml:"repair-after"`
 }
 
 func defaultPlan() rackPlan {
-	return rackPlan{Globals: 1, Processors: 1, Memories: 2, Storages: 1, Memory: "2G", ExCache: "512M", Policy: "least-load", Lease: "10s"}
+	return rackPlan{Globals: 1, Processors: 1, Memories: 2, Storages: 1, Memory: "2G", ExCache: "512M", Policy: "least-load", Lease: "10s", RepairAfter: "10m"}
 }
 
 func planFlags() []cli.Flag {
 	d := defaultPlan()
 	return []cli.Flag{
-		&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Usage: "take the plan from a YAML `FILE` with the fields globals, processors, memories, storages, memory, excache, policy and lease"},
+		&cli.StringFlag{Name: "file", Aliases: []string{"f"}, Usage: "take the plan from a YAML `FILE` with the fields globals, processors, memories, storages, memory, excache, policy, lease and repair-after"},
 		&cli.IntFlag{Name: "globals", Value: d.Globals, Usage: "`NUMBER` of global monitors, 1 or 3"},
 		&cli.IntFlag{Name: "processors", Value: d.Processors, Usage: "`NUMBER` of processor monitors"},
 		&cli.IntFlag{Name: "memories", Value: d.Memories, Usage: "`NUMBER` of memory monitors"},
@@ -39,6 +40,7 @@ func planFlags() []cli.Flag {
 		&cli.StringFlag{Name: "excache", Value: d.ExCache, Validator: sizeFlag, Usage: "ExCache of each processor monitor, as `SIZE`"},
 		&cli.StringFlag{Name: "policy", Value: d.Policy, Usage: "placement `POLICY`"},
 		&cli.StringFlag{Name: "lease", Value: d.Lease, Usage: "a monitor whose heartbeats stop for `DURATION` is lost"},
+		&cli.StringFlag{Name: "repair-after", Value: d.RepairAfter, Usage: "make the replicas of a storage monitor that is away for `DURATION` again elsewhere; 0: never by itself"},
 	}
 }
 
@@ -59,7 +61,7 @@ func planOf(c *cli.Command) (rackPlan, error) {
 			*to = c.Int(name)
 		}
 	}
-	for name, to := range map[string]*string{"memory": &p.Memory, "excache": &p.ExCache, "policy": &p.Policy, "lease": &p.Lease} {
+	for name, to := range map[string]*string{"memory": &p.Memory, "excache": &p.ExCache, "policy": &p.Policy, "lease": &p.Lease, "repair-after": &p.RepairAfter} {
 		if c.IsSet(name) {
 			*to = c.String(name)
 		}
@@ -89,7 +91,7 @@ func (p rackPlan) processes(dir string) ([]rackProcess, string, error) {
 		list = append(list, rackProcess{Name: name, Role: role, Args: args, Log: fmt.Sprintf("%s/logs/%s.log", dir, name)})
 	}
 	for i := range p.Globals {
-		args := []string{"--listen", globals[i], "--data", fmt.Sprintf("%s/global-%d", dir, i+1), "--policy", p.Policy, "--lease", p.Lease}
+		args := []string{"--listen", globals[i], "--data", fmt.Sprintf("%s/global-%d", dir, i+1), "--policy", p.Policy, "--lease", p.Lease, "--repair-after", p.RepairAfter}
 		if p.Globals > 1 {
 			args = append(args, "--peers", strings.Join(peers, ","))
 		}

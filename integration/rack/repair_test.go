@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // repaired is a rack of three storage monitors with a volume of two replicas.
@@ -16,7 +18,11 @@ type repaired struct {
 }
 
 func replicated(t *testing.T, names ...string) *repaired {
-	r := &repaired{up(t, "--storages", "3", "--lease", "6s"), make([]byte, 12<<20)}
+	return replicatedWith(t, []string{"--lease", "6s"}, names...)
+}
+
+func replicatedWith(t *testing.T, flags []string, names ...string) *repaired {
+	r := &repaired{up(t, append(flags, "--storages", "3")...), make([]byte, 12<<20)}
 	rand.NewChaCha8([32]byte{2}).Read(r.image)
 	file := filepath.Join(t.TempDir(), "image")
 	if err := os.WriteFile(file, r.image, 0o600); err != nil {
@@ -64,4 +70,147 @@ func TestRepairUnused(t *testing.T) {
 			t.Errorf("db at %s is not what was written", m.Name)
 		}
 	}
+}
+
+// A vNode that writes a volume goes on while a lost replica is made again: its VMM brings
+// the new one up to date, and then goes on with that alone.
+func TestRepairUsed(t *testing.T) {
+	r := replicated(t, "db")
+	r.must(r.withVolume("w", "db")...)
+	r.eventually("w has the volume", func() bool { return strings.Count(r.must("volume", "inspect", "db"), "in use") == 2 })
+	lost, kept := r.volume("db").Monitors[0].Name, r.volume("db").Monitors[1].Name
+	r.lose(lost)
+	if out := r.must("volume", "ls"); !strings.Contains(out, "degraded: 1 of 2 replicas") {
+		t.Errorf("not shown as degraded:\n%s", out)
+	}
+	r.must("monitor", "rm", lost)
+	if out := r.must("volume", "inspect", "db"); !strings.Contains(out, " ok ") {
+		t.Errorf("not shown as whole:\n%s", out)
+	}
+	now := r.volume("db").Monitors
+	if len(now) != 2 || now[0].Name == lost || now[1].Name == lost || now[0].Name == now[1].Name {
+		t.Fatalf("db is at %+v, and was at %s and %s", now, lost, kept)
+	}
+	r.lose(kept)
+	if w := r.vnode("w"); w.State != "VNODE_STATE_RUNNING" {
+		t.Errorf("w: %+v", w)
+	}
+	r.must("stop", "w") // which flushes the volume, and fails if it can't
+	r.must("rm", "w")
+	for _, m := range now {
+		if m.Name != kept && !bytes.Equal(r.content("db", m.Data[0]), r.image) {
+			t.Errorf("db at %s is not what was written", m.Name)
+		}
+	}
+	r.must("monitor", "rm", "--detach", kept) // with nowhere to go: it is used all the same
+	r.eventually("db goes on with one replica", func() bool { return r.happened("volume.degraded", "db", "1 of 2 replicas") })
+	r.must(r.withVolume("x", "db")...)
+	r.eventually("x has the volume", func() bool { return strings.Contains(r.must("volume", "inspect", "db"), "in use") })
+	r.must("stop", "x")
+	r.must("rm", "x")
+	r.must("volume", "rm", "db")
+}
+
+// A volume whose only replica was at a removed monitor is shown as lost until it is given
+// up by force, and is there again when the removal is taken back. Until then the monitor
+// is not, and what was made elsewhere meanwhile is deleted when it is.
+func TestRepairLost(t *testing.T) {
+	r := replicated(t)
+	r.must("volume", "create", "--replicas", "2", "v", "8M")
+	lost, only := r.volume("v").Monitors[0].Name, "a"
+	for r.must("volume", "create", only, "8M"); r.volume(only).Monitors[0].Name != lost; r.must("volume", "create", only, "8M") {
+		only += "a"
+		if len(only) > 6 {
+			t.Fatalf("no volume is placed at %s", lost)
+		}
+	}
+	r.lose(lost)
+	if out := r.must("monitor", "rm", lost); !strings.Contains(out, "LOST") || !strings.Contains(out, only) {
+		t.Errorf("rm does not say what is lost:\n%s", out)
+	}
+	if !r.happened("volume.lost", only, lost) || !strings.Contains(r.must("volume", "ls"), lost+" (lost)") {
+		t.Errorf("%s is not shown as lost:\n%s", only, r.must("volume", "ls"))
+	}
+	if out, err := r.try("volume", "rm", only); err == nil || !strings.Contains(out, "--force") {
+		t.Errorf("given up without force: %v, %s", err, out)
+	}
+	if out, err := r.try(r.withVolume("w", only)...); err == nil || !strings.Contains(out, "are lost") {
+		t.Errorf("used: %v, %s", err, out)
+	}
+	r.must("rm", "w")
+	out, err := r.try("rack", "up")
+	if err == nil || !strings.Contains(out, "was removed from the rack") {
+		t.Errorf("it is back: %v, %s", err, out)
+	}
+	t.Log(out)
+	r.must("monitor", "rm", "--cancel", lost)
+	r.must("rack", "up")
+	r.eventually("what was made elsewhere is deleted", func() bool {
+		left := list[[]rackVolume](r.rack, "volume", "ls", "--storage-monitor", r.address(lost))
+		return len(left) == 1 && left[0].Name == only
+	})
+	if v := r.volume(only); v.Monitors[0].Away {
+		t.Errorf("%s: %+v", only, v)
+	}
+	for name := only; name != ""; name = name[1:] {
+		r.must("volume", "rm", name)
+	}
+	r.must("volume", "rm", "v")
+}
+
+// Of a volume whose writer was killed the lost replica may have had what no other has: it
+// is repaired from those when the operator accepts that.
+func TestRepairUnclean(t *testing.T) {
+	r := replicated(t, "db")
+	r.must(r.withVolume("w", "db")...)
+	r.eventually("w has the volume", func() bool { return strings.Count(r.must("volume", "inspect", "db"), "in use") == 2 })
+	r.signal(r.vnode("w").PID, unix.SIGKILL)
+	r.eventually("w has failed", func() bool { return r.vnode("w").State == "VNODE_STATE_FAILED" })
+	r.must("rm", "w")
+	lost := r.volume("db").Monitors[0].Name
+	r.lose(lost)
+	r.must("monitor", "rm", "--detach", lost)
+	r.eventually("the repair waits", func() bool {
+		return strings.Contains(r.must("monitor", "rm", "--detach", lost), "--accept-loss")
+	})
+	if r.happened("volume.degraded", "db", "") {
+		t.Error("it goes on without the lost replica")
+	}
+	r.must("monitor", "rm", "--accept-loss", lost)
+	now := r.volume("db").Monitors
+	if len(now) != 2 || now[0].Name == lost || now[1].Name == lost {
+		t.Fatalf("db is at %+v, and was at %s", now, lost)
+	}
+	for _, m := range now {
+		if !bytes.Equal(r.content("db", m.Data[0]), r.image) {
+			t.Errorf("db at %s is not what was written", m.Name)
+		}
+	}
+}
+
+// A storage monitor that stays away is replaced without an operator; when it is back it is a
+// member like others, and what it had is deleted.
+func TestRepairOverdue(t *testing.T) {
+	r := replicatedWith(t, []string{"--lease", "3s", "--repair-after", "2s"}, "db")
+	lost := r.volume("db").Monitors[0].Name
+	r.lose(lost)
+	r.eventually("db is repaired", func() bool { return r.happened("volume.repaired", "db", "2 of 2 replicas") })
+	if !r.happened("member.overdue", lost, "1 volumes") {
+		t.Error("no event says that it is overdue")
+	}
+	now := r.volume("db").Monitors
+	for _, m := range now {
+		if m.Name == lost || !bytes.Equal(r.content("db", m.Data[0]), r.image) {
+			t.Errorf("db at %s is not what was written, or was at it before", m.Name)
+		}
+	}
+	r.must("rack", "up")
+	r.eventually("what it had is deleted", func() bool {
+		return len(list[[]rackVolume](r.rack, "volume", "ls", "--storage-monitor", r.address(lost))) == 0
+	})
+	r.must("monitor", "drain", now[0].Name) // to the one that is back
+	if v := r.volume("db").Monitors; v[0].Name != lost && v[1].Name != lost {
+		t.Errorf("db is at %+v, want one at %s", v, lost)
+	}
+	r.must("volume", "rm", "db")
 }

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -34,7 +35,30 @@ func (l *leader) removed(id uint64) bool {
 }
 
 // lost tells whether a storage monitor is not waited for any more. The caller holds mu.
-func (l *leader) lost(id uint64) bool { return l.removed(id) }
+func (l *leader) lost(id uint64) bool { return l.removed(id) || l.overdue[id] }
+
+// findOverdue finds the storage monitors that have been away for so long that what they
+// had is made again. Not if more are away than there are: then it is rather the network,
+// or a rack that is being started. The caller holds mu.
+func (l *leader) findOverdue(c *change) {
+	if l.cfg.RepairAfter <= 0 {
+		return
+	}
+	here, away := 0, slices.DeleteFunc(l.awayWithReplicas(), l.removed)
+	for _, m := range l.members {
+		if m.Role == api.Role_ROLE_STORAGE {
+			here++
+		}
+	}
+	for _, id := range away {
+		if len(away) > here || l.overdue[id] || time.Since(l.away[id]) < l.cfg.RepairAfter {
+			continue
+		}
+		l.overdue[id] = true
+		m := &member{Member: l.homes[id]}
+		l.happened(c, "member.overdue", m.about(), "away for %v: its replicas of %d volumes are made again elsewhere", l.cfg.RepairAfter, len(l.volumesAt(id)))
+	}
+}
 
 // left are the replicas whose monitors are not lost. The caller holds mu.
 func (l *leader) left(v *api.VolumePlace) []uint64 {
@@ -180,6 +204,7 @@ func (l *leader) whyUnrepaired(v *api.VolumePlace) string {
 
 // planRepairs finds targets for replicas that are lost. The caller holds mu.
 func (l *leader) planRepairs(c *change) {
+	l.findOverdue(c)
 	for _, id := range slices.Sorted(maps.Keys(l.homes)) {
 		if l.lost(id) {
 			l.planVolumes(c, id, "repair of what "+l.homes[id].Name+" had")
@@ -209,7 +234,9 @@ func (l *leader) removeMember(in *api.RemoveMemberRequest) (*api.DrainStatus, er
 			l.happened(&c, "member.removed", m.about(), "has replicas of %d volumes", len(l.volumesAt(home.Id)))
 			l.tellLost(&c, m)
 		}
-		clear(l.moves.unsure)
+		if !was || in.AcceptLoss {
+			clear(l.moves.unsure) // and ask them once more
+		}
 		l.planRepairs(&c)
 	}
 	c.put(idKey(keyHome, home.Id), home)
@@ -285,17 +312,29 @@ func refuse(home *api.Member) error {
 // absent are the storage monitors that are no members and that volumes have replicas at.
 // The caller holds mu.
 func (l *leader) absent() (list []*api.Member) {
+	for _, id := range l.awayWithReplicas() {
+		list = append(list, asAbsent(l.homes[id]))
+	}
+	return list
+}
+
+// awayWithReplicas lists their ids. The caller holds mu.
+func (l *leader) awayWithReplicas() (list []uint64) {
+	if len(l.away) == 0 {
+		return nil
+	}
 	has := map[uint64]bool{}
 	for _, v := range l.volumes {
-		for _, id := range append(slices.Clone(v.Replicas), v.MovesTo) {
+		for _, id := range v.Replicas {
 			has[id] = true
 		}
 	}
-	for id, h := range l.homes {
-		if l.members[id] == nil && has[id] {
-			list = append(list, asAbsent(h))
+	for id := range l.away {
+		if has[id] {
+			list = append(list, id)
 		}
 	}
+	slices.Sort(list)
 	return list
 }
 

@@ -34,6 +34,7 @@ type leader struct {
 	changing map[string]bool        // volumes that are being made, changed or removed
 	homes    map[uint64]*api.Member // storage monitors, also those that are away
 	away     map[uint64]time.Time   // since when those are, as far as this leader knows
+	overdue  map[uint64]bool        // those of them whose replicas are made again elsewhere
 	pools    map[api.Role]*place.Pool
 	counts   map[string]uint64 // last id given, by kind
 	events   events
@@ -45,7 +46,7 @@ func newLeader(ctx context.Context, cfg *Config, s *store) *leader {
 		cfg: cfg, log: cfg.Log, store: s,
 		members: map[uint64]*member{}, vnodes: map[uint64]*api.VNode{}, names: map[string]uint64{},
 		vregions: map[uint64][]*api.VRegion{}, known: map[uint64]*api.VRegion{}, volumes: map[string]*api.VolumePlace{},
-		changing: map[string]bool{}, homes: map[uint64]*api.Member{}, away: map[uint64]time.Time{}, counts: map[string]uint64{},
+		changing: map[string]bool{}, homes: map[uint64]*api.Member{}, away: map[uint64]time.Time{}, overdue: map[uint64]bool{}, counts: map[string]uint64{},
 	}
 	l.ctx, l.fail = context.WithCancelCause(ctx)
 	l.events.init()

@@ -79,6 +79,8 @@ func (l *leader) register(ctx context.Context, in *api.Member) (*api.RegisterRes
 	}
 	l.members[m.Id] = m
 	delete(l.away, m.Id)
+	delete(l.overdue, m.Id)
+	clear(l.moves.unsure)
 	l.offer(m)
 	l.settle(&c, m)
 	if old == nil {

@@ -22,7 +22,10 @@ type Config struct {
 	Name   string // of this one among several
 	Etcd   Etcd
 	Lease  time.Duration // of members; a member whose heartbeats stop for so long is lost
-	Policy place.Policy
+	// RepairAfter is how long a storage monitor may be away before its replicas are made
+	// again elsewhere, from those that are left; 0: until an operator removes it.
+	RepairAfter time.Duration
+	Policy      place.Policy
 	// Metrics is the address of the Prometheus endpoint; empty: none.
 	Metrics string
 	// How often each resource may be promised; 0: once.
@@ -34,6 +37,12 @@ type Config struct {
 
 // DefaultLease of members.
 const DefaultLease = 10 * time.Second
+
+// DefaultRepairAfter is longer than a host takes to start again, and short beside the
+// time until another one fails: nobody has to be there for a volume to keep the replicas
+// that it was made with. Nothing is lost by a repair that was too early: a monitor that
+// comes back counts with what has not been made elsewhere by then.
+const DefaultRepairAfter = 10 * time.Minute
 
 // leaderTTL is for how long an election holds without a sign of life, in seconds: at
 // most 5, and a half of the members' lease, since nobody renews those until the next one

@@ -97,7 +97,7 @@ func (m *Member) register(ctx context.Context, members api.MembersClient) (ttl t
 		case passing(err):
 			m.Log.Warn("the rack can't be reached; trying again", "global", m.Global, "err", err)
 		default:
-			return 0, fmt.Errorf("join the rack: %w", err)
+			return 0, fmt.Errorf("join the rack: %s", status.Convert(err).Message())
 		}
 		select {
 		case <-ctx.Done():
