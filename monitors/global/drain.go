@@ -27,6 +27,9 @@ func (l *leader) findDrained(ref string) (*member, error) {
 	}
 	switch {
 	case len(found) == 0:
+		if home, err := l.findAbsent(ref); err == nil {
+			return nil, status.Errorf(codes.NotFound, "storage monitor %s is away: start it to drain it; if it is lost for good, `splitvm monitor rm %s` has what it had made again elsewhere", home.Name, ref)
+		}
 		return nil, status.Errorf(codes.NotFound, "the rack has no monitor %q; `splitvm monitor ls` lists them", ref)
 	case len(found) > 1:
 		return nil, status.Errorf(codes.InvalidArgument, "%d monitors are called %q; give the id of the one, which `splitvm monitor ls` shows", len(found), ref)

@@ -126,8 +126,8 @@ func TestRemoveMember(t *testing.T) {
 }
 
 // A lost replica is made again in a failure domain where the volume has no other, if there
-// is one, and not by a monitor that listens where the lost one did, which who has the
-// volume open would take for that.
+// is one, also by a monitor that listens where the lost one did: nobody is sent to the lost
+// one there.
 func TestRepairTarget(t *testing.T) {
 	policy, err := place.PolicyByName("")
 	if err != nil {
@@ -143,7 +143,6 @@ func TestRepairTarget(t *testing.T) {
 	add(1, "r1", "h1:1")
 	add(2, "r2", "h2:1")
 	add(3, "r2", "h3:1")
-	add(4, "r1", "h1:1") // on the lost one's disks' replacement
 	v := &api.VolumePlace{Name: "v", Bytes: 1 << 30, Replicas: []uint64{1, 2}, State: api.VolumeState_VOLUME_STATE_READY}
 	l.volumes["v"] = v
 	delete(l.members, 1)
@@ -156,11 +155,17 @@ func TestRepairTarget(t *testing.T) {
 		return v.MovesTo
 	}
 	if to := aim(); to != 3 {
-		t.Errorf("to member %d, want 3: the other of another domain listens where the lost one did", to)
+		t.Errorf("to member %d, want 3, the only one", to)
 	}
-	v.GivenUp = []uint64{1} // nobody is told of the lost one any more
+	if r := l.located(v).Monitors; len(r[0].Data) == 0 || !r[0].Lost {
+		t.Errorf("the lost one: %v, with its address until it is given up", r[0])
+	}
+	add(4, "r1", "h1:1")
 	if to := aim(); to != 4 {
 		t.Errorf("to member %d, want 4, in another failure domain than the replica that is left", to)
+	}
+	if r := l.located(v).Monitors; len(r[0].Data) != 0 {
+		t.Errorf("the lost one: %v, though another one is at its address", r[0])
 	}
 }
 

@@ -176,7 +176,7 @@ func (l *leader) moveStep(ctx context.Context, name string) (more bool, err erro
 		return true, l.volumeNotMoved(v, to, "it is no member of the rack any more")
 	case !v.TargetMade && v.Cancelled:
 		return true, l.volumeNotMoved(v, to, "cancelled")
-	case len(from.Data) == 0 && !from.Lost || len(to.Data) == 0:
+	case len(from.Data) == 0 && !from.Away || len(to.Data) == 0:
 		return true, fmt.Errorf("storage monitor %s or %s has no address", from.Name, to.Name)
 	case !v.TargetMade:
 		return true, l.makeTarget(v, to)
@@ -211,14 +211,29 @@ func (l *leader) replica(member uint64) *api.Replica {
 	return r
 }
 
-// replicaOf is replica without the address of one that is given up for the volume. The
-// caller holds mu.
+// replicaOf is replica without the address of one that is given up for the volume, or at
+// whose address another monitor is now. The caller holds mu.
 func (l *leader) replicaOf(v *api.VolumePlace, member uint64) *api.Replica {
 	r := l.replica(member)
-	if r.Away && slices.Contains(v.GivenUp, member) {
+	switch {
+	case !r.Away:
+	case slices.Contains(v.GivenUp, member):
 		r.Lost, r.Data = true, nil
+	case l.taken(r):
+		r.Data = nil
 	}
 	return r
+}
+
+// taken tells whether a storage monitor is at the address of one that is away. The caller
+// holds mu.
+func (l *leader) taken(r *api.Replica) bool {
+	for _, m := range l.members {
+		if m.Role == api.Role_ROLE_STORAGE && len(m.Data) > 0 && m.Data[0] == address(r) {
+			return true
+		}
+	}
+	return false
 }
 
 // address is where a replica is, the best of its addresses; empty: nobody is told.
@@ -239,12 +254,8 @@ func (l *leader) aimVolume(c *change, v *api.VolumePlace, from uint64, why strin
 	for _, id := range v.Replicas {
 		not = append(not, place.ID(id))
 		for _, m := range l.members {
-			o := l.homes[id]
-			if id != from && o != nil && o.Domain != "" && m.Domain == o.Domain {
+			if o := l.homes[id]; id != from && o != nil && o.Domain != "" && m.Domain == o.Domain {
 				near = append(near, place.ID(m.Id))
-			}
-			if r := l.replicaOf(v, id); address(r) != "" && len(m.Data) > 0 && m.Data[0] == address(r) {
-				not = append(not, place.ID(m.Id)) // who has the volume open takes it for the old one
 			}
 		}
 	}

@@ -237,8 +237,11 @@ func (l *leader) gone(m *member, how string) error {
 	return l.commit(&c)
 }
 
-// affected says what the loss of a memory monitor means.
+// affected says what the loss of a memory or storage monitor means.
 func (l *leader) affected(m *member) string {
+	if list := l.volumesAt(m.Id); len(list) > 0 {
+		return fmt.Sprintf(", with replicas of %d volumes", len(list))
+	}
 	n := 0
 	for _, list := range l.vregions {
 		for _, r := range list {

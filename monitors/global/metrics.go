@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -28,6 +29,7 @@ var (
 	descVNodes   = desc("vnodes", "vNodes by state.", "state")
 	descVRegions = desc("vregions", "vRegions that have owners.")
 	descVolumes  = desc("volumes", "Volumes that are placed.")
+	descDegraded = desc("volumes_degraded", "Volumes of which the monitor of a replica is away or lost.")
 	descCapacity = desc("memory_capacity_bytes", "Memory of all memory monitors.")
 	descPromised = desc("memory_promised_bytes", "Memory that is promised to vRegions, replicas counted.")
 	descEvents   = desc("events_total", "Events since the rack was made.")
@@ -73,6 +75,13 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(descVRegions, float64(len(l.known)))
 	gauge(descVolumes, float64(len(l.volumes)))
+	degraded := 0
+	for _, v := range l.volumes {
+		if slices.ContainsFunc(v.Replicas, func(id uint64) bool { return l.members[id] == nil }) {
+			degraded++
+		}
+	}
+	gauge(descDegraded, float64(degraded))
 	gauge(descCapacity, float64(capacity))
 	gauge(descPromised, float64(promised))
 	ch <- prometheus.MustNewConstMetric(descEvents, prometheus.CounterValue, float64(l.counts["event"]))

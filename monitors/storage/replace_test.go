@@ -161,6 +161,37 @@ func TestReplaceLost(t *testing.T) {
 	}
 }
 
+// A monitor with an empty directory, at the address of one that was lost while the volume is
+// open, takes its place.
+func TestReplaceLostDisk(t *testing.T) {
+	p := []*process{newProcess(t), newProcess(t)}
+	for _, p := range p {
+		create(t, p.address(), "v", 1, guestSize)
+	}
+	g := newGuest(t, open(t, blockclient.Config{Monitors: []string{p[0].address(), p[1].address()}, Name: "v", Grace: 50 * time.Millisecond}), 12)
+	wait := g.run(100)
+	p[0].kill()
+	wait()
+	fresh := newProcessAt(t, p[0].address())
+	create(t, fresh.address(), "v", 1, guestSize)
+	wait = g.run(100)
+	ctx, cancel := context.WithTimeout(t.Context(), ample)
+	defer cancel()
+	if err := g.v.Replace(ctx, "", fresh.address()); err != nil {
+		t.Fatal(err)
+	}
+	wait()
+	members(t, fresh, 2)
+	p[1].kill()
+	g.verify()
+	g.run(50)()
+	g.verify()
+	if err := g.v.Close(); err != nil {
+		t.Error(err)
+	}
+	fresh.scrub("v")
+}
+
 // Who opens a volume whose replica was about to move is given both monitors, and the
 // move goes on, whichever of them is a member.
 func TestReplaceTakenUp(t *testing.T) {

@@ -20,7 +20,11 @@ import (
 // both addresses then. With an error that is ErrNotJoined the one at to is none, and
 // will not become one.
 func (v *Volume) Replace(ctx context.Context, from, to string) error {
-	r, err := v.enlist(to)
+	err := v.vacate(ctx, to)
+	var r *replica
+	if err == nil {
+		r, err = v.enlist(to)
+	}
 	if err == nil {
 		err = v.welcome(ctx, r)
 	}
@@ -73,6 +77,22 @@ func (v *Volume) at(address string) *replica {
 		}
 	}
 	return nil
+}
+
+// vacate forgets a replica at an address that is away and can't be used: another monitor
+// may be there now, instead of the one that was lost.
+func (v *Volume) vacate(ctx context.Context, address string) error {
+	r := v.at(address)
+	if r == nil {
+		return nil
+	}
+	v.mu.Lock()
+	stale := r.state == away && r.conn == nil
+	v.mu.Unlock()
+	if !stale {
+		return nil
+	}
+	return v.retire(ctx, r, nil)
 }
 
 // enlist adds a replica that is away, unless it is there. tend brings it back.
