@@ -18,11 +18,11 @@ type repaired struct {
 }
 
 func replicated(t *testing.T, names ...string) *repaired {
-	return replicatedWith(t, []string{"--lease", "6s"}, names...)
+	return replicatedWith(t, []string{"--storages", "3", "--lease", "6s"}, names...)
 }
 
 func replicatedWith(t *testing.T, flags []string, names ...string) *repaired {
-	r := &repaired{up(t, append(flags, "--storages", "3")...), make([]byte, 12<<20)}
+	r := &repaired{up(t, flags...), make([]byte, 12<<20)}
 	rand.NewChaCha8([32]byte{2}).Read(r.image)
 	file := filepath.Join(t.TempDir(), "image")
 	if err := os.WriteFile(file, r.image, 0o600); err != nil {
@@ -191,7 +191,7 @@ func TestRepairUnclean(t *testing.T) {
 // A storage monitor that stays away is replaced without an operator; when it is back it is a
 // member like others, and what it had is deleted.
 func TestRepairOverdue(t *testing.T) {
-	r := replicatedWith(t, []string{"--lease", "3s", "--repair-after", "2s"}, "db")
+	r := replicatedWith(t, []string{"--storages", "3", "--lease", "3s", "--repair-after", "2s"}, "db")
 	lost := r.volume("db").Monitors[0].Name
 	r.lose(lost)
 	r.eventually("db is repaired", func() bool { return r.happened("volume.repaired", "db", "2 of 2 replicas") })
@@ -212,5 +212,75 @@ func TestRepairOverdue(t *testing.T) {
 	if v := r.volume("db").Monitors; v[0].Name != lost && v[1].Name != lost {
 		t.Errorf("db is at %+v, want one at %s", v, lost)
 	}
+	r.must("volume", "rm", "db")
+}
+
+// Of two storage monitors one has lost its disk, and comes back empty, as another member at
+// the same address: it takes its own place, with the vNode running.
+func TestRepairLostDisk(t *testing.T) {
+	r := replicatedWith(t, []string{"--storages", "2", "--lease", "6s"}, "db")
+	r.must(r.withVolume("w", "db")...)
+	r.eventually("w has the volume", func() bool { return strings.Count(r.must("volume", "inspect", "db"), "in use") == 2 })
+	old := r.idOf("storage-1")
+	r.lose("storage-1")
+	if err := os.RemoveAll(filepath.Join(r.dir, "rack", "storage-1")); err != nil {
+		t.Fatal(err)
+	}
+	r.must("rack", "up")
+	r.must("monitor", "rm", "storage-1")
+	if now := r.idOf("storage-1"); now == old {
+		t.Fatalf("it is member %s again", now)
+	}
+	if out := r.must("volume", "ls"); !strings.Contains(out, " ok ") {
+		t.Errorf("not whole:\n%s", out)
+	}
+	r.lose("storage-2")
+	r.must("stop", "w")
+	r.must("rm", "w")
+	if !bytes.Equal(r.content("db", r.address("storage-1")), r.image) {
+		t.Error("db is not what was written")
+	}
+	r.must("monitor", "rm", "--detach", "storage-2")
+	r.must("volume", "rm", "db")
+}
+
+// What a repair has begun goes on after the death of whoever takes part in it: the target,
+// the GSM, the vNode that writes the volume.
+func TestRepairKilled(t *testing.T) {
+	r := replicatedWith(t, []string{"--storages", "2", "--lease", "6s"}, "db")
+	r.must(r.withVolume("w", "db")...)
+	r.eventually("w has the volume", func() bool { return strings.Count(r.must("volume", "inspect", "db"), "in use") == 2 })
+	spare := func(name string) *os.Process { return r.monitor(name, "storage", "--data", t.TempDir()) }
+	first := spare("first")
+	r.signal(first.Pid, unix.SIGSTOP)
+	r.lose("storage-1")
+	r.must("monitor", "rm", "--detach", "storage-1")
+	r.eventually("a repair has begun", func() bool { return r.happened("volume.repair", "db", "at first") })
+	r.signal(first.Pid, unix.SIGKILL)
+	r.eventually("the target is given up", func() bool { return r.happened("volume.not-moved", "db", "to first") })
+	second := spare("second")
+	r.eventually("a replica is made at the second", func() bool { return r.volume("db").TargetMade })
+	r.signal(second.Pid, unix.SIGSTOP)
+	r.kill("global-1")
+	out, err := r.try("rack", "up") // also the one that was removed, which ends now or when there is a leader
+	t.Log(out, err)
+	w := r.vnode("w")
+	r.signal(w.PID, unix.SIGKILL)
+	r.eventually("w has failed", func() bool { return r.vnode("w").State == "VNODE_STATE_FAILED" })
+	r.signal(second.Pid, unix.SIGCONT)
+	r.must("monitor", "rm", "--accept-loss", "storage-1")
+	if out := r.must("monitor", "ls"); strings.Contains(out, "storage-1") {
+		t.Errorf("the removed one is back, or has something still:\n%s", out)
+	}
+	for _, m := range r.volume("db").Monitors {
+		if m.Name == "storage-1" || !bytes.Equal(r.content("db", m.Data[0]), r.image) {
+			t.Errorf("db at %s is not what was written", m.Name)
+		}
+	}
+	r.must("rm", "w")
+	r.must(r.withVolume("x", "db")...)
+	r.eventually("x has the volume", func() bool { return strings.Count(r.must("volume", "inspect", "db"), "in use") == 2 })
+	r.must("stop", "x")
+	r.must("rm", "x")
 	r.must("volume", "rm", "db")
 }
