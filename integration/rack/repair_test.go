@@ -176,6 +176,10 @@ func TestRepairUnclean(t *testing.T) {
 	if r.happened("volume.degraded", "db", "") {
 		t.Error("it goes on without the lost replica")
 	}
+	if out, err := r.try(r.withVolume("x", "db")...); err == nil || !strings.Contains(out, "--accept-loss") {
+		t.Errorf("started without it: %v, %s", err, out)
+	}
+	r.must("rm", "x")
 	r.must("monitor", "rm", "--accept-loss", lost)
 	now := r.volume("db").Monitors
 	if len(now) != 2 || now[0].Name == lost || now[1].Name == lost {

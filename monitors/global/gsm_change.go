@@ -1,6 +1,7 @@
 package global
 
 import (
+	"cmp"
 	"slices"
 
 	"google.golang.org/grpc/codes"
@@ -110,6 +111,9 @@ func (l *leader) attachable(v *api.VNode) error {
 		}
 		if len(l.left(x)) == 0 {
 			return status.Errorf(codes.FailedPrecondition, "all replicas of volume %s are at monitors that are lost: `splitvm volume inspect %s`", m.Name, m.Name)
+		}
+		if len(l.toForsake(x)) > 0 && !m.ReadOnly && !x.ReadOnly {
+			return status.Errorf(codes.FailedPrecondition, "volume %s: %s", m.Name, cmp.Or(l.whyUnrepaired(x), "its replicas that are left are being told to go on without the lost one: try again in a moment"))
 		}
 		if user := l.inUse(m.Name, true); user != nil && !m.ReadOnly && !x.ReadOnly {
 			return status.Errorf(codes.FailedPrecondition, "vNode %s writes volume %s: stop it first, or have the volume read-only (--volume %s,ro)", user.Spec.Name, m.Name, m.Name)

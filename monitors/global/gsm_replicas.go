@@ -79,11 +79,10 @@ func unlessMade(ctx context.Context, m remote.Volumes, v *api.VolumePlace, err e
 	return err
 }
 
-// deleteReplicas deletes a volume where it is, but for replicas that are lost. Another
-// one of its name is left alone.
+// deleteReplicas deletes a volume where it is. Another one of its name is left
+// alone.
 func deleteReplicas(ctx context.Context, v *api.VolumePlace) error {
-	there := slices.DeleteFunc(slices.Clone(v.Monitors), func(r *api.Replica) bool { return r.Lost && r.Away })
-	return eachReplica(ctx, &api.VolumePlace{Monitors: there}, func(ctx context.Context, m remote.Volumes) error {
+	return eachReplica(ctx, v, func(ctx context.Context, m remote.Volumes) error {
 		old, err := m.InspectVolume(ctx, v.Name)
 		if remote.KindOf(err) == remote.NoVolume || err == nil && uint64(old.ID) != v.Id {
 			return nil
@@ -187,6 +186,7 @@ func (l *leader) removeVolume(ctx context.Context, in *api.RemoveVolumeRequest) 
 	for _, id := range v.Leaving {
 		v.Monitors = append(v.Monitors, l.replica(id))
 	}
+	v.Monitors = slices.DeleteFunc(v.Monitors, func(r *api.Replica) bool { return l.removed(r.Member) })
 	none := len(l.left(v)) == 0
 	l.mu.Unlock()
 	if none && !in.Force {
