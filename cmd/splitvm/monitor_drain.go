@@ -19,8 +19,8 @@ const monitorDrainDescription = `Moves everything that a memory or storage monit
 rack's others of its kind, with the guests running, and gives it nothing new from now
 on. Returns when the monitor holds nothing any more: then it may be stopped.
 
-A volume moves with its writer running; one that a vNode only reads moves when that
-vNode has ended, and a snapshot never does: remove it.
+A volume moves with its writer running; one that a vNode only reads, or a snapshot, moves
+when that vNode has ended.
 
 It is the rack that drains. Ctrl-C ends this command and not the drain, which the
 same command watches again; --cancel ends the drain: the monitor takes new things

@@ -18,8 +18,8 @@ const monitorRmDescription = `Says that a storage monitor which is away is lost 
 that it had again on another one, in another failure domain where there is room, with
 the guests running, from a replica that is left. Returns when that is done.
 
-What can't be repaired is told: a volume that had its only replica there is lost, and
-stays listed until ` + "`splitvm volume rm --force`" + `; a snapshot stays with fewer replicas.
+A volume that had its only replica there is lost: that is told, and it stays listed until
+` + "`splitvm volume rm --force`" + `.
 
 A monitor that was removed is not taken back: started again with the same --data
 directory it is told so and ends. --cancel takes the removal back before that: it may
@@ -110,9 +110,6 @@ func printRepair(c *cli.Command, s *api.DrainStatus) error {
 		}
 	default:
 		fmt.Fprintf(w, "%s is removed: nothing that it had is left to repair.\n", name)
-	}
-	if len(s.Degraded) > 0 {
-		fmt.Fprintf(w, "Snapshots that stay with fewer replicas: %s.\n", strings.Join(s.Degraded, ", "))
 	}
 	if len(s.Lost) > 0 {
 		fmt.Fprintf(w, "LOST, for they had no replica elsewhere: %s.\n`splitvm volume rm --force` gives one up; `splitvm monitor rm --cancel %d` takes the monitor back, if it can be started again.\n", strings.Join(s.Lost, ", "), s.Member.Id)

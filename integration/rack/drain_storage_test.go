@@ -236,8 +236,8 @@ func TestDrainStorageInterrupted(t *testing.T) {
 }
 
 // Of two replicas one moves: the volume has two afterwards, which are the same, and
-// goes on without the monitor that was drained. A snapshot does not move: the drain
-// says so, and goes on when it is removed.
+// goes on without the monitor that was drained. So does a snapshot, when nobody reads it
+// any more.
 func TestDrainStorageReplicated(t *testing.T) {
 	r := up(t, "--storages", "3")
 	r.must("volume", "create", "--replicas", "2", "--format", "ext4", "db", "16M")
@@ -256,15 +256,28 @@ func TestDrainStorageReplicated(t *testing.T) {
 	r.must("volume", "scrub", "db")
 	r.must("rack", "up") // starts the one that was killed
 	r.must("monitor", "drain", "--cancel", old)
+	r.must(r.withVolume("reader", "db-1")...)
 	r.must("monitor", "drain", "--detach", now[0].Name)
-	r.eventually("the drain waits for the snapshot", func() bool {
+	r.eventually("the drain waits for who reads the snapshot", func() bool {
 		s := r.status(now[0].Name)
-		return s.Volumes == 1 && strings.Contains(s.Waiting, "snapshot db-1 can't move")
+		return s.Volumes == 1 && strings.Contains(s.Waiting, "vNode reader reads volume db-1")
 	})
-	r.must("volume", "rm", "db-1")
+	r.must("stop", "reader")
+	r.must("rm", "reader")
 	if d := list[drained](r, "monitor", "drain", now[0].Name); d.Member.State != "MEMBER_STATE_DRAINED" {
 		t.Errorf("drained: %+v", d)
 	}
+	was := r.content("db-1", now[1].Data[0])
+	for _, m := range r.volume("db-1").Monitors {
+		if m.Name == now[0].Name || !bytes.Equal(r.content("db-1", m.Data[0]), was) {
+			t.Errorf("db-1 at %s is not what it was, or is where it was", m.Name)
+		}
+	}
+	if out, err := r.try("volume", "resize", "db-1", "8M"); err == nil {
+		t.Errorf("a snapshot was changed: %s", out)
+	}
+	r.must("volume", "scrub", "db-1")
+	r.must("volume", "rm", "db-1")
 	r.must("volume", "rm", "db")
 	r.empty()
 }

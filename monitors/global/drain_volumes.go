@@ -26,7 +26,7 @@ func (l *leader) aimVolumes(c *change, m *member) (aimed, n int, err error) {
 	list := l.volumesAt(m.Id)
 	var done []*api.VolumePlace
 	for _, v := range list {
-		if v.MovesTo != 0 || v.ReadOnly {
+		if v.MovesTo != 0 {
 			continue
 		}
 		if err := l.aimVolume(c, v, m.Id, "drain of "+m.Name); err != nil {
@@ -44,7 +44,7 @@ func (l *leader) aimVolumes(c *change, m *member) (aimed, n int, err error) {
 // The caller holds mu.
 func (l *leader) planVolumes(c *change, member uint64, why string) {
 	for _, v := range l.volumesAt(member) {
-		if v.MovesTo != 0 || v.ReadOnly || v.State != api.VolumeState_VOLUME_STATE_READY || len(l.left(v)) == 0 || time.Now().Before(l.moves.lateVolumes[v.Name]) {
+		if v.MovesTo != 0 || v.State != api.VolumeState_VOLUME_STATE_READY || len(l.left(v)) == 0 || time.Now().Before(l.moves.lateVolumes[v.Name]) {
 			continue
 		}
 		if l.aimVolume(c, v, member, why) != nil {
@@ -86,9 +86,6 @@ func (l *leader) volumesLeft(s *api.DrainStatus, m *member) (waits []string) {
 		case l.removed(m.Id) && len(l.left(v)) == 0:
 			s.Lost = append(s.Lost, v.Name)
 			continue
-		case l.removed(m.Id) && v.ReadOnly:
-			s.Degraded = append(s.Degraded, v.Name)
-			continue
 		case here:
 			s.BytesLeft += v.Bytes
 			if a != nil && v.MovesFrom == m.Id {
@@ -108,7 +105,6 @@ func (l *leader) volumesLeft(s *api.DrainStatus, m *member) (waits []string) {
 		}
 	}
 	slices.Sort(s.Lost)
-	slices.Sort(s.Degraded)
 	if m.held > known {
 		waits = append(waits, fmt.Sprintf("%d volumes were made with --storage-monitor, outside of the rack: `splitvm volume ls --storage-monitor ADDRESS` lists them", m.held-known))
 	}

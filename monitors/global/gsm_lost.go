@@ -188,7 +188,9 @@ func (l *leader) whyUnrepaired(v *api.VolumePlace) string {
 		return ""
 	case len(left) == 0:
 		return fmt.Sprintf("all replicas of volume %s are lost", v.Name)
-	case l.inUse(v.Name, true) != nil: // its VMM knows who has what
+	case l.inUse(v.Name, true) != nil && !v.ReadOnly: // its VMM knows who has what
+		return ""
+	case v.ReadOnly && slices.ContainsFunc(left, func(id uint64) bool { return l.members[id] != nil }): // all have the same
 		return ""
 	}
 	for _, id := range left {

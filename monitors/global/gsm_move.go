@@ -62,10 +62,7 @@ func (l *leader) moveVolumes() {
 
 // whyVolumeWaits says why a replica can't move now. The caller holds mu.
 func (l *leader) whyVolumeWaits(v *api.VolumePlace) string {
-	switch {
-	case v.ReadOnly:
-		return fmt.Sprintf("snapshot %s can't move: `splitvm volume rm %s` removes it", v.Name, v.Name)
-	case v.State != api.VolumeState_VOLUME_STATE_READY:
+	if v.State != api.VolumeState_VOLUME_STATE_READY {
 		return fmt.Sprintf("volume %s is being made", v.Name)
 	}
 	if why := l.whyUnrepaired(v); why != "" {
@@ -77,8 +74,8 @@ func (l *leader) whyVolumeWaits(v *api.VolumePlace) string {
 		}
 		for _, m := range n.Spec.Volumes {
 			switch {
-			case m.Name != v.Name:
-			case m.ReadOnly:
+			case m.Name != v.Name || v.ReadOnly && l.lost(v.MovesFrom): // who reads one that is lost goes on with another
+			case m.ReadOnly || v.ReadOnly:
 				return fmt.Sprintf("vNode %s reads volume %s", n.Spec.Name, v.Name)
 			case n.State == api.VNodeState_VNODE_STATE_STARTING:
 				return fmt.Sprintf("vNode %s is starting", n.Spec.Name)
@@ -178,6 +175,8 @@ func (l *leader) moveStep(ctx context.Context, name string) (more bool, err erro
 		return true, l.volumeNotMoved(v, to, "cancelled")
 	case len(from.Data) == 0 && !from.Away || len(to.Data) == 0:
 		return true, fmt.Errorf("storage monitor %s or %s has no address", from.Name, to.Name)
+	case v.ReadOnly:
+		return true, l.moveSnapshot(ctx, v, from, to)
 	case !v.TargetMade:
 		return true, l.makeTarget(v, to)
 	case writer != nil:

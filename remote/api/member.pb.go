@@ -909,8 +909,7 @@ type DrainStatus struct {
 	Waiting      string                 `protobuf:"bytes,6,opt,name=waiting,proto3" json:"waiting,omitempty"`                                // what the drain waits for, if it can't go on
 	VolumesLeft  uint32                 `protobuf:"varint,7,opt,name=volumes_left,json=volumesLeft,proto3" json:"volumes_left,omitempty"`    // of a storage monitor: replicas that it has, and that are not lost
 	// Of one that was removed:
-	Lost          []string `protobuf:"bytes,8,rep,name=lost,proto3" json:"lost,omitempty"`         // volumes of which no other replica is left
-	Degraded      []string `protobuf:"bytes,9,rep,name=degraded,proto3" json:"degraded,omitempty"` // snapshots, which stay with the replicas that they have
+	Lost          []string `protobuf:"bytes,8,rep,name=lost,proto3" json:"lost,omitempty"` // volumes of which no other replica is left
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -997,13 +996,6 @@ func (x *DrainStatus) GetVolumesLeft() uint32 {
 func (x *DrainStatus) GetLost() []string {
 	if x != nil {
 		return x.Lost
-	}
-	return nil
-}
-
-func (x *DrainStatus) GetDegraded() []string {
-	if x != nil {
-		return x.Degraded
 	}
 	return nil
 }
@@ -1682,7 +1674,7 @@ const file_member_proto_rawDesc = "" +
 	"\x06member\x18\x01 \x01(\tR\x06member\x12\x16\n" +
 	"\x06cancel\x18\x02 \x01(\bR\x06cancel\"\"\n" +
 	"\bDrainRef\x12\x16\n" +
-	"\x06member\x18\x01 \x01(\tR\x06member\"\xc0\x02\n" +
+	"\x06member\x18\x01 \x01(\tR\x06member\"\xa4\x02\n" +
 	"\vDrainStatus\x12*\n" +
 	"\x06member\x18\x01 \x01(\v2\x12.splitvm.v1.MemberR\x06member\x12#\n" +
 	"\rvregions_left\x18\x02 \x01(\rR\fvregionsLeft\x12\x1d\n" +
@@ -1692,8 +1684,7 @@ const file_member_proto_rawDesc = "" +
 	"\x06moving\x18\x05 \x03(\v2\x17.splitvm.v1.VRegionMoveR\x06moving\x12\x18\n" +
 	"\awaiting\x18\x06 \x01(\tR\awaiting\x12!\n" +
 	"\fvolumes_left\x18\a \x01(\rR\vvolumesLeft\x12\x12\n" +
-	"\x04lost\x18\b \x03(\tR\x04lost\x12\x1a\n" +
-	"\bdegraded\x18\t \x03(\tR\bdegraded\"f\n" +
+	"\x04lost\x18\b \x03(\tR\x04lost\"f\n" +
 	"\x13RemoveMemberRequest\x12\x16\n" +
 	"\x06member\x18\x01 \x01(\tR\x06member\x12\x16\n" +
 	"\x06cancel\x18\x02 \x01(\bR\x06cancel\x12\x1f\n" +

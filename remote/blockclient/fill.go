@@ -36,6 +36,24 @@ func (v *Volume) Fill(ctx context.Context, src io.ReaderAt, size int64) error {
 	return v.do(ctx, &Request{Op: blockwire.Flush})
 }
 
+// Reader reads a volume, whole blocks at a time, into memory that stays the client's for
+// up to Config.Timeout when ctx ends first.
+func (v *Volume) Reader(ctx context.Context) io.ReaderAt { return reader{ctx, v} }
+
+type reader struct {
+	ctx context.Context
+	v   *Volume
+}
+
+// ReadAt implements io.ReaderAt.
+func (r reader) ReadAt(p []byte, off int64) (int, error) {
+	err := r.v.do(r.ctx, &Request{Op: blockwire.Read, Offset: uint64(off), Length: uint64(len(p)), Memory: [][]byte{p}})
+	if err != nil {
+		return 0, fmt.Errorf("read volume %q: %w", r.v.cfg.Name, err)
+	}
+	return len(p), nil
+}
+
 type fill struct {
 	v    *Volume
 	free chan []byte
