@@ -201,48 +201,6 @@ func (l *leader) toDelete(v *api.VolumePlace) uint64 {
 	return 0
 }
 
-// replica is where a storage member is. The caller holds mu.
-func (l *leader) replica(member uint64) *api.Replica {
-	r := &api.Replica{Member: member, Away: l.members[member] == nil, Lost: l.removed(member), Name: l.memberName(member)}
-	if home := l.homes[member]; home != nil {
-		r.Name, r.Data = home.Name, home.Data
-	}
-	return r
-}
-
-// replicaOf is replica without the address of one that is given up for the volume, or at
-// whose address another monitor is now. The caller holds mu.
-func (l *leader) replicaOf(v *api.VolumePlace, member uint64) *api.Replica {
-	r := l.replica(member)
-	switch {
-	case !r.Away:
-	case slices.Contains(v.GivenUp, member):
-		r.Lost, r.Data = true, nil
-	case l.taken(r):
-		r.Data = nil
-	}
-	return r
-}
-
-// taken tells whether a storage monitor is at the address of one that is away. The caller
-// holds mu.
-func (l *leader) taken(r *api.Replica) bool {
-	for _, m := range l.members {
-		if m.Role == api.Role_ROLE_STORAGE && len(m.Data) > 0 && m.Data[0] == address(r) {
-			return true
-		}
-	}
-	return false
-}
-
-// address is where a replica is, the best of its addresses; empty: nobody is told.
-func address(r *api.Replica) string {
-	if len(r.Data) == 0 {
-		return ""
-	}
-	return r.Data[0]
-}
-
 // aimVolume promises a place for a replica of a volume at another member. The caller
 // holds mu.
 func (l *leader) aimVolume(c *change, v *api.VolumePlace, from uint64, why string) error {

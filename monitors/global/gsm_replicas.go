@@ -18,6 +18,48 @@ import (
 // replicaTime bounds a change at all of a volume's monitors.
 const replicaTime = 20 * time.Second
 
+// replica is where a storage member is. The caller holds mu.
+func (l *leader) replica(member uint64) *api.Replica {
+	r := &api.Replica{Member: member, Away: l.members[member] == nil, Lost: l.removed(member), Name: l.memberName(member)}
+	if home := l.homes[member]; home != nil {
+		r.Name, r.Data = home.Name, home.Data
+	}
+	return r
+}
+
+// replicaOf is replica without the address of one that is given up for the volume, or at
+// whose address another monitor is now. The caller holds mu.
+func (l *leader) replicaOf(v *api.VolumePlace, member uint64) *api.Replica {
+	r := l.replica(member)
+	switch {
+	case !r.Away:
+	case slices.Contains(v.GivenUp, member):
+		r.Lost, r.Data = true, nil
+	case l.taken(r):
+		r.Data = nil
+	}
+	return r
+}
+
+// taken tells whether a storage monitor is at the address of one that is away. The caller
+// holds mu.
+func (l *leader) taken(r *api.Replica) bool {
+	for _, m := range l.members {
+		if m.Role == api.Role_ROLE_STORAGE && len(m.Data) > 0 && m.Data[0] == address(r) {
+			return true
+		}
+	}
+	return false
+}
+
+// address is where a replica is, the best of its addresses; empty: nobody is told.
+func address(r *api.Replica) string {
+	if len(r.Data) == 0 {
+		return ""
+	}
+	return r.Data[0]
+}
+
 // eachReplica calls do for one monitor of a volume after the other. mu is not held.
 func eachReplica(ctx context.Context, v *api.VolumePlace, do func(context.Context, remote.Volumes) error) error {
 	ctx, cancel := context.WithTimeout(ctx, replicaTime)
