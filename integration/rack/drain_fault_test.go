@@ -31,7 +31,7 @@ func (r *rack) monitor(name, role string, flags ...string) *os.Process {
 		r.t.Fatal(err)
 	}
 	r.t.Cleanup(func() {
-		unix.Kill(cmd.Process.Pid, unix.SIGCONT)
+		cmd.Process.Signal(unix.SIGCONT)
 		cmd.Process.Signal(unix.SIGTERM)
 		cmd.Wait()
 		if r.t.Failed() {
@@ -42,8 +42,13 @@ func (r *rack) monitor(name, role string, flags ...string) *os.Process {
 	return cmd.Process
 }
 
+// signal sends a signal to a process of the rack. One that has ended has no ID any
+// more, and kill(2) takes 0 for all processes of the test.
 func (r *rack) signal(pid int, s unix.Signal) {
 	r.t.Helper()
+	if pid <= 0 {
+		r.t.Fatalf("signal %v for process %d", s, pid)
+	}
 	if err := unix.Kill(pid, s); err != nil {
 		r.t.Fatal(err)
 	}

@@ -130,9 +130,7 @@ func TestDrain(t *testing.T) {
 	if !r.happened("vregion.moved", "v", "from memory-1 to memory-") {
 		t.Error("no event says that a vRegion has moved")
 	}
-	if err := unix.Kill(r.process("memory-1").PID, unix.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
+	r.signal(r.process("memory-1").PID, unix.SIGTERM)
 	r.eventually("memory-1 has left", func() bool { return r.happened("member.left", "memory-1", "") })
 	r.must("stop", "w")
 	r.must("rm", "w")

@@ -23,9 +23,7 @@ func (r *rack) long(name string) vnode {
 func (r *rack) kill(name string) {
 	r.t.Helper()
 	pid := r.process(name).PID
-	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
-		r.t.Fatal(err)
-	}
+	r.signal(pid, unix.SIGKILL)
 	r.eventually(name+" is dead", func() bool {
 		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 		_, after, _ := strings.Cut(string(stat), ") ")
@@ -34,7 +32,7 @@ func (r *rack) kill(name string) {
 }
 
 // alive tells whether a vNode's VMM runs still.
-func alive(v vnode) bool { return unix.Kill(v.PID, 0) == nil }
+func alive(v vnode) bool { return v.PID > 0 && unix.Kill(v.PID, 0) == nil }
 
 // happened tells whether there was an event of a kind about a subject.
 func (r *rack) happened(kind, subject, text string) bool {
@@ -104,9 +102,7 @@ func TestKillProcessor(t *testing.T) {
 func TestKillVMM(t *testing.T) {
 	r := up(t)
 	v := r.long("v")
-	if err := unix.Kill(v.PID, unix.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
+	r.signal(v.PID, unix.SIGKILL)
 	r.eventually("the vNode has failed", func() bool { return r.vnode("v").State == "VNODE_STATE_FAILED" })
 	if !r.happened("vnode.failed", "v", "killed") {
 		t.Errorf("no event says so: %+v", list[[]event](r, "events"))

@@ -223,9 +223,7 @@ func (r *rack) signalVMMs(s unix.Signal, names []string) {
 	r.t.Helper()
 	for _, name := range names {
 		r.eventually(name+" runs", func() bool { return r.vnode(name).State == "VNODE_STATE_RUNNING" })
-		if err := unix.Kill(r.vnode(name).PID, s); err != nil {
-			r.t.Fatal(err)
-		}
+		r.signal(r.vnode(name).PID, s)
 	}
 }
 

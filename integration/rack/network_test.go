@@ -144,9 +144,7 @@ func TestPublish(t *testing.T) {
 func (r *rack) killNetwork(dir string) {
 	r.t.Helper()
 	before := r.networkPID(dir)
-	if err := unix.Kill(before, unix.SIGKILL); err != nil {
-		r.t.Fatal(err)
-	}
+	r.signal(before, unix.SIGKILL)
 	r.eventually("the networks are there again", func() bool { pid := r.networkPID(dir); return pid != 0 && pid != before })
 }
 
