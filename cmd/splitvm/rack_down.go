@@ -69,7 +69,7 @@ func stopVNodes(ctx context.Context, r *rackRecord) error {
 				if _, err := vnodes.StopVNode(ctx, &api.StopVNodeRequest{Vnode: v.Spec.Name}); err != nil {
 					return err
 				}
-				_, err := waitVNode(ctx, conn, v.Spec.Name)
+				_, err := waitVNode(ctx, conn, v.Spec.Name, hasEnded)
 				return err
 			})
 		}

@@ -34,7 +34,7 @@ func runOnRack(ctx context.Context, c *cli.Command, o options) error {
 		}
 		if c.Bool("detach") {
 			fmt.Fprintln(c.Root().Writer, v.Spec.Name)
-			return nil
+			return untilRuns(ctx, conn, v.Spec.Name)
 		}
 		v, err = attend(ctx, conn, v)
 		if err != nil {
@@ -42,6 +42,20 @@ func runOnRack(ctx context.Context, c *cli.Command, o options) error {
 		}
 		return vnodeEnd(v)
 	})
+}
+
+// untilRuns waits until the guest of a vNode that was started runs, or has run.
+func untilRuns(ctx context.Context, conn *grpc.ClientConn, name string) error {
+	v, err := waitVNode(ctx, conn, name, func(v *api.VNode) bool { return v.State != api.VNodeState_VNODE_STATE_STARTING })
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Errorf("interrupted: vNode %s is starting still; end it with `splitvm stop %[1]s`", name)
+	case err != nil:
+		return err
+	case v.State == api.VNodeState_VNODE_STATE_FAILED:
+		return &exitError{exitRefused, fmt.Errorf("vNode %s: %s (see `splitvm logs %[1]s`; remove it with `splitvm rm %[1]s`)", name, v.Reason)}
+	}
+	return nil
 }
 
 // attend shows a vNode's output until its end, and removes it then. If ctx ends
@@ -66,7 +80,7 @@ func attend(ctx context.Context, conn *grpc.ClientConn, v *api.VNode) (*api.VNod
 			return now, err
 		}
 		if err == nil { // its end is being reported
-			if now, err = waitVNode(ctx, conn, v.Spec.Name); err != nil {
+			if now, err = waitVNode(ctx, conn, v.Spec.Name, hasEnded); err != nil {
 				return nil, err
 			}
 			_, err = vnodes.RemoveVNode(ctx, &api.VNodeRef{Vnode: v.Spec.Name})

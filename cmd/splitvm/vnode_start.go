@@ -14,14 +14,17 @@ import (
 func startCommand() *cli.Command {
 	return &cli.Command{
 		Name: "start", Usage: "start vNodes of a rack", ArgsUsage: "VNODE...", Flags: []cli.Flag{globalFlag()},
-		Description: `Those that were made by create, or have ended.
+		Description: `Those that were made by create, or have ended. It returns when their guests run.
 
 Example:
    splitvm start web1 web2`,
 		Action: func(ctx context.Context, c *cli.Command) error {
 			return eachVNode(c, func(conn *grpc.ClientConn, ref string) error {
-				_, err := api.NewVNodesClient(conn).StartVNode(ctx, &api.VNodeRef{Vnode: ref})
-				return err
+				v, err := api.NewVNodesClient(conn).StartVNode(ctx, &api.VNodeRef{Vnode: ref})
+				if err != nil {
+					return err
+				}
+				return untilRuns(ctx, conn, v.Spec.Name)
 			})
 		},
 	}

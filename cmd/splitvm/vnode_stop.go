@@ -39,7 +39,7 @@ func stopEach(ctx context.Context, c *cli.Command, kill bool) error {
 		}
 		ctx, cancel := context.WithTimeout(ctx, stopTime)
 		defer cancel()
-		v, err := waitVNode(ctx, conn, ref)
+		v, err := waitVNode(ctx, conn, ref, hasEnded)
 		if err != nil {
 			return fmt.Errorf("wait for the end of vNode %s: %w", ref, err)
 		}
@@ -54,11 +54,13 @@ func running(v *api.VNode) bool {
 	return v.State == api.VNodeState_VNODE_STATE_STARTING || v.State == api.VNodeState_VNODE_STATE_RUNNING
 }
 
-// waitVNode returns a vNode when it does not run.
-func waitVNode(ctx context.Context, conn *grpc.ClientConn, ref string) (*api.VNode, error) {
+func hasEnded(v *api.VNode) bool { return !running(v) }
+
+// waitVNode returns a vNode when it is so.
+func waitVNode(ctx context.Context, conn *grpc.ClientConn, ref string, so func(*api.VNode) bool) (*api.VNode, error) {
 	for {
 		v, err := api.NewVNodesClient(conn).GetVNode(ctx, &api.VNodeRef{Vnode: ref})
-		if err != nil || !running(v) {
+		if err != nil || so(v) {
 			return v, err
 		}
 		select {

@@ -117,23 +117,47 @@ func (r *rack) address(name string) string {
 	return ""
 }
 
+// A vNode that can't open its volume has never run: the command line that started it
+// and left says so, and so does the next that starts it.
+func TestDetachTellsOfAFailedStart(t *testing.T) {
+	r := up(t, "--lease", "60s")
+	r.must("volume", "create", "db", "64M")
+	r.kill("storage-1")
+	for _, args := range [][]string{r.withVolume("w", "db"), {"start", "w"}} {
+		out, err := r.try(args...)
+		if status(err) != 125 || !strings.Contains(out, "connection refused") || !strings.Contains(out, "splitvm logs w") {
+			t.Errorf("%s: %v, %s", args[0], err, out)
+		}
+		if v := r.vnode("w"); v.State != "VNODE_STATE_FAILED" || r.happened("vnode.running", "w", "") {
+			t.Errorf("afterwards: %+v", v)
+		}
+	}
+	r.must("rm", "w")
+	r.must("rack", "up")
+	r.must(r.withVolume("x", "db")...)
+	if v := r.vnode("x"); v.State != "VNODE_STATE_RUNNING" {
+		t.Errorf("started: %+v", v)
+	}
+	r.must("stop", "x")
+	r.must("rm", "x")
+	r.must("volume", "rm", "db")
+	r.empty()
+}
+
 // A storage monitor that was killed comes back as the member that it was, with its
 // volumes; a vNode that was killed gives its volume back.
 func TestKillStorage(t *testing.T) {
 	r := up(t, "--lease", "6s")
 	r.must("volume", "create", "db", "64M")
 	r.must(r.withVolume("w", "db")...)
-	r.eventually("w runs", func() bool { return r.vnode("w").State == "VNODE_STATE_RUNNING" })
+	r.eventually("w has the volume", func() bool { return strings.Contains(r.must("volume", "inspect", "db"), "in use") })
 	r.kill("storage-1")
 	r.eventually("the monitor is lost", func() bool { return r.volume("db").Monitors[0].Away })
 	r.must("rack", "up")
 	if v := r.volume("db"); v.Monitors[0].Away || v.Monitors[0].Name != "storage-1" {
 		t.Errorf("afterwards: %+v", v)
 	}
-	v := r.vnode("w")
-	if err := unix.Kill(v.PID, unix.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
+	r.signal(r.vnode("w").PID, unix.SIGKILL)
 	r.eventually("the vNode has failed", func() bool { return r.vnode("w").State == "VNODE_STATE_FAILED" })
 	r.must("rm", "w")
 	r.must(r.withVolume("x", "db")...)

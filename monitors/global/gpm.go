@@ -203,6 +203,8 @@ func (l *leader) report(in *api.ReportVNodeRequest) (*api.ReportVNodeResponse, e
 	}
 	var c change
 	switch in.Vnode.State {
+	case api.VNodeState_VNODE_STATE_STARTING:
+		return &api.ReportVNodeResponse{}, nil
 	case api.VNodeState_VNODE_STATE_RUNNING:
 		if v.State == in.Vnode.State {
 			return &api.ReportVNodeResponse{}, nil

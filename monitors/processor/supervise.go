@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"time"
@@ -75,20 +76,56 @@ func (m *monitor) supervise(r *run) bool {
 	return true
 }
 
-// reportRunning tells the rack that a run goes on; one that the rack does not know
+// reportRunning tells the rack that a run goes on, and when its VMM is whole: its
+// volumes are open and its control socket answers. One that the rack does not know
 // is ended.
 func (m *monitor) reportRunning(r *run) {
-	v := &api.VNode{Id: r.vnode.Id, Run: r.vnode.Run, State: api.VNodeState_VNODE_STATE_RUNNING,
+	v := &api.VNode{Id: r.vnode.Id, Run: r.vnode.Run, State: api.VNodeState_VNODE_STATE_STARTING,
 		Pid: uint32(r.proc.pid), Control: m.control(r.vnode)}
-	unknown, err := m.report(v)
-	if err != nil {
-		return
-	}
-	if unknown {
-		m.log.Warn("the rack does not know this run: ending it", "vID", v.Id, "run", v.Run)
-		r.end(true, "the rack gave it up")
+	for {
+		if m.whole(r) {
+			v.State = api.VNodeState_VNODE_STATE_RUNNING
+		}
+		unknown, err := m.report(v)
+		if err != nil {
+			return
+		}
+		if unknown {
+			m.log.Warn("the rack does not know this run: ending it", "vID", v.Id, "run", v.Run)
+			r.end(true, "the rack gave it up")
+			return
+		}
+		if v.State == api.VNodeState_VNODE_STATE_RUNNING || !m.untilWhole(r) {
+			return
+		}
 	}
 }
+
+// whole tells whether a VMM answers at its control socket.
+func (m *monitor) whole(r *run) bool {
+	conn, err := net.Dial("unix", m.control(r.vnode))
+	if err == nil {
+		conn.Close()
+	}
+	return err == nil
+}
+
+// untilWhole waits for a VMM; it returns false if the run or the monitor ends before.
+func (m *monitor) untilWhole(r *run) bool {
+	for !m.whole(r) {
+		select {
+		case <-r.done:
+			return false
+		case <-m.ctx.Done():
+			return false
+		case <-time.After(wholeTime):
+		}
+	}
+	return true
+}
+
+// wholeTime is how often a VMM that starts is looked at: it takes some 30 ms.
+const wholeTime = 5 * time.Millisecond
 
 // report tells the rack, for as long as it takes; an error means that the
 // monitor ends.

@@ -30,7 +30,7 @@ const (
 	VNodeState_VNODE_STATE_UNSPECIFIED VNodeState = 0
 	VNodeState_VNODE_STATE_CREATED     VNodeState = 1 // known, not started yet
 	VNodeState_VNODE_STATE_STARTING    VNodeState = 2 // placed; its processor monitor is told
-	VNodeState_VNODE_STATE_RUNNING     VNodeState = 3 // its VMM runs
+	VNodeState_VNODE_STATE_RUNNING     VNodeState = 3 // its VMM is whole: its volumes are open, and its guest runs
 	VNodeState_VNODE_STATE_EXITED      VNodeState = 4 // it ended by itself or was stopped, with a status
 	VNodeState_VNODE_STATE_FAILED      VNodeState = 5 // it could not be started, or its VMM died
 	VNodeState_VNODE_STATE_LOST        VNodeState = 6 // its processor monitor went away
