@@ -35,6 +35,8 @@ var (
 	descCPU      = desc("cpu_seconds_total", "CPU time of the VMM: vCPUs and devices.")
 	descDisk     = desc("disk_bytes_total", "Bytes of all disks.", "direction")
 	descNet      = desc("network_bytes_total", "Bytes of all network devices.", "direction")
+	descVolDirty = desc("volume_cache_dirty_bytes", "Bytes of a volume's cache that no storage monitor has yet.", "volume")
+	descVolRead  = desc("volume_cache_read_bytes_total", "Bytes that the guest read, by where they were.", "volume", "kind")
 	descMemory   = desc("memory_bytes", "Guest memory.")
 	descCapacity = desc("excache_capacity_lines", "Lines that the ExCache may hold.")
 	descUsed     = desc("excache_used_lines", "Lines that the ExCache holds.")
@@ -51,7 +53,7 @@ var (
 
 // Describe implements prometheus.Collector.
 func (c *vnodeCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descCPU, descDisk, descNet, descMemory, descCapacity, descUsed, descDirty, descAhead, descAccuracy, descFaults, descEvicted, descWritten, descBytes, descStage, descPagers} {
+	for _, d := range []*prometheus.Desc{descCPU, descDisk, descNet, descVolDirty, descVolRead, descMemory, descCapacity, descUsed, descDirty, descAhead, descAccuracy, descFaults, descEvicted, descWritten, descBytes, descStage, descPagers} {
 		ch <- d
 	}
 }
@@ -65,8 +67,8 @@ func (c *vnodeCollector) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.NewInvalidMetric(descFaults, err)
 		return
 	}
-	gauge := func(d *prometheus.Desc, v float64) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, s.Name)
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, append([]string{s.Name}, labels...)...)
 	}
 	counter := func(d *prometheus.Desc, v uint64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), append([]string{s.Name}, labels...)...)
@@ -78,6 +80,11 @@ func (c *vnodeCollector) Collect(ch chan<- prometheus.Metric) {
 			counter(d, t.In, "in")
 			counter(d, t.Out, "out")
 		}
+	}
+	for _, v := range s.Caches {
+		gauge(descVolDirty, float64(v.Dirty), v.Volume)
+		counter(descVolRead, v.Hit, v.Volume, "hit")
+		counter(descVolRead, v.Missed, v.Volume, "miss")
 	}
 	e := s.ExCache
 	if e == nil {

@@ -107,7 +107,7 @@ func runFlags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "net", Usage: "network, `NET`: TAP[,mac=ADDR][,ip=ADDR/LEN][,gw=ADDR], made if it is not there; or user[,ip=ADDR/LEN][,host-loopback] or user,network=NAME[,addr=ADDR][,socket=PATH], which need no privileges; on a rack, user,network=NAME, and NAME default if that is not given"},
 		&cli.StringSliceFlag{Name: "publish", Aliases: []string{"p"}, Usage: "lead a port of this host to one of the guest's on a user network, `[ADDR:]HOST:GUEST[/udp]`; may be repeated"},
 		storageMonitorFlag(),
-		&cli.StringSliceFlag{Name: "volume", Usage: "disk at the storage monitors, or a volume of the rack, `VOLUME`: NAME[:/DIR][,ro][,steal][,serial=NAME][,at=ADDRESS...]; mounted on DIR, if that is given; comes after the disks; may be repeated"},
+		&cli.StringSliceFlag{Name: "volume", Usage: "disk at the storage monitors, or a volume of the rack, `VOLUME`: NAME[:/DIR][,ro][,cache=SIZE][,steal][,serial=NAME][,at=ADDRESS...]; mounted on DIR, if that is given; comes after the disks; SIZE of it is kept in memory here, writes too until the guest flushes them or 30 s; may be repeated"},
 		&cli.StringFlag{Name: "vsock", Usage: "unix socket `PATH` through which the host reaches the guest's vsock ports"},
 		size("mem", "1G", "guest memory, as `SIZE`"),
 		&cli.IntFlag{Name: "cpus", Value: 1, Usage: fmt.Sprintf("`NUMBER` of virtual CPUs, 1 to %d", vmm.MaxVCPUs)},

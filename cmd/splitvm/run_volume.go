@@ -20,16 +20,18 @@ type volumeOption struct {
 	readOnly bool
 	steal    bool
 	serial   string
+	cache    uint64   // bytes; see volume.Config
 	mount    string   // where in the guest; empty: nowhere
 	at       []string // storage monitors that have it; none: those of --storage-monitor
 }
 
-// parseVolume reads NAME[:/DIR][,ro][,steal][,serial=NAME][,at=ADDRESS...].
+// parseVolume reads NAME[:/DIR][,ro][,cache=SIZE][,steal][,serial=NAME][,at=ADDRESS...].
 func parseVolume(s string) (volumeOption, error) {
 	var v volumeOption
 	for word := range fields(s) {
 		serial, isSerial := strings.CutPrefix(word, "serial=")
 		at, isAt := strings.CutPrefix(word, "at=")
+		cache, isCache := strings.CutPrefix(word, "cache=")
 		switch {
 		case v.name == "":
 			v.name = word
@@ -42,10 +44,15 @@ func parseVolume(s string) (volumeOption, error) {
 			v.steal = true
 		case isSerial && serial != "" && len(serial) <= maxSerial:
 			v.serial = serial
+		case isCache:
+			var err error
+			if v.cache, err = parseSize(cache); err != nil {
+				return v, fmt.Errorf("volume %q: cache: %w", s, err)
+			}
 		case isAt && at != "":
 			v.at = append(v.at, at)
 		default:
-			return v, fmt.Errorf("volume %q: can't read %q; give ro, steal, serial=NAME (up to %d bytes) or at=ADDRESS of a storage monitor", s, word, maxSerial)
+			return v, fmt.Errorf("volume %q: can't read %q; give ro, cache=SIZE, steal, serial=NAME (up to %d bytes) or at=ADDRESS of a storage monitor", s, word, maxSerial)
 		}
 	}
 	if v.name == "" {
@@ -77,6 +84,9 @@ func (o *options) checkVolumes() error {
 		if len(v.at) > blockclient.MaxReplicas {
 			return fmt.Errorf("volume %s: %d storage monitors: it has at most %d replicas", v.name, len(v.at), blockclient.MaxReplicas)
 		}
+		if v.cache > 0 && v.readOnly {
+			return fmt.Errorf("volume %s: a cache is for the one that writes a volume: leave cache= out with ro", v.name)
+		}
 		if v.mount != "" && slices.ContainsFunc(o.volumes[:i], func(w volumeOption) bool { return w.serial == v.serial }) {
 			return fmt.Errorf("volume %s: another one has the serial number %s: give serial=NAME", v.name, v.serial)
 		}
@@ -93,7 +103,10 @@ func (n *vnode) openVolumes(ctx context.Context) error {
 		if len(at) == 0 {
 			at = n.o.storage
 		}
-		d, err := volume.Open(ctx, blockclient.Config{Monitors: at, Name: o.name, ReadOnly: o.readOnly, Steal: o.steal, Log: n.log})
+		d, err := volume.Open(ctx, volume.Config{
+			Config: blockclient.Config{Monitors: at, Name: o.name, ReadOnly: o.readOnly, Steal: o.steal, Log: n.log},
+			Cache:  o.cache,
+		})
 		if err != nil {
 			return err
 		}
@@ -114,7 +127,7 @@ func (n *vnode) openVolumes(ctx context.Context) error {
 func (o *options) volumeMounts() []*api.VolumeMount {
 	var list []*api.VolumeMount
 	for _, v := range o.volumes {
-		list = append(list, &api.VolumeMount{Name: v.name, Mount: v.mount, ReadOnly: v.readOnly, Serial: v.serial})
+		list = append(list, &api.VolumeMount{Name: v.name, Mount: v.mount, ReadOnly: v.readOnly, Serial: v.serial, CacheBytes: v.cache})
 	}
 	return list
 }
@@ -128,8 +141,13 @@ func volumeArg(m *api.VolumeMount, at *api.VolumePlace) string {
 	}
 	if m.ReadOnly || at.ReadOnly {
 		words = append(words, "ro")
-	} else if at.Fence {
-		words = append(words, "steal")
+	} else {
+		if at.Fence {
+			words = append(words, "steal")
+		}
+		if m.CacheBytes > 0 {
+			words = append(words, fmt.Sprintf("cache=%d", m.CacheBytes))
+		}
 	}
 	if m.Serial != "" {
 		words = append(words, "serial="+m.Serial)

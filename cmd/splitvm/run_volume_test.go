@@ -22,6 +22,7 @@ func TestVolumeArg(t *testing.T) {
 		{&api.VolumeMount{Name: "db", Serial: "s"}, &api.VolumePlace{Monitors: at[:1], Fence: true},
 			volumeOption{name: "db", serial: "s", steal: true, at: []string{"10.0.0.9:7080"}}},
 		{&api.VolumeMount{Name: "db", ReadOnly: true}, &api.VolumePlace{Fence: true}, volumeOption{name: "db", serial: "db", readOnly: true}},
+		{&api.VolumeMount{Name: "db", CacheBytes: 64 << 20}, &api.VolumePlace{Fence: true}, volumeOption{name: "db", serial: "db", steal: true, cache: 64 << 20}},
 		{&api.VolumeMount{Name: "s"}, &api.VolumePlace{ReadOnly: true}, volumeOption{name: "s", serial: "s", readOnly: true}},
 	} {
 		arg := volumeArg(tt.mount, tt.place)

@@ -134,6 +134,11 @@ func statsTable(s *vnodeStats) table {
 			add(x.what, units.BytesSize(float64(x.t.In)), fmt.Sprintf("in; %s %s", units.BytesSize(float64(x.t.Out)), x.out))
 		}
 	}
+	for _, c := range s.Caches {
+		hit := 100 * float64(c.Hit) / max(float64(c.Hit+c.Missed), 1)
+		add("cache "+c.Volume, units.BytesSize(float64(c.Capacity)), fmt.Sprintf("%s used, %s dirty, %s written back; %.0f %% of %s read came from it",
+			units.BytesSize(float64(c.Held)), units.BytesSize(float64(c.Dirty)), units.BytesSize(float64(c.Sent)), hit, units.BytesSize(float64(c.Hit+c.Missed))))
+	}
 	e := s.ExCache
 	if e == nil {
 		add("excache", "none", "the memory is local")

@@ -3,13 +3,16 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"splitvm/ept"
 	"splitvm/vmm/virtio/block"
+	"splitvm/vmm/virtio/block/volume"
 	virtionet "splitvm/vmm/virtio/net"
 )
 
@@ -23,6 +26,7 @@ type vnodeStats struct {
 	CPU     float64       `json:"cpu_seconds"`       // of the VMM's process: vCPUs and devices
 	Disk    *traffic      `json:"disk,omitempty"`    // of all disks; not there without any
 	Net     *traffic      `json:"network,omitempty"` // likewise
+	Caches  []volumeCache `json:"volume_caches,omitempty"`
 	ExCache *excacheStats `json:"excache,omitempty"` // not there where memory is local
 	Pagers  int           `json:"pager_restarts"`
 }
@@ -35,6 +39,12 @@ type excacheStats struct {
 	Accuracy float64 `json:"prefetch_accuracy"` // share of prefetches that the guest came for
 }
 
+// volumeCache is the cache of a volume.
+type volumeCache struct {
+	Volume string `json:"volume"`
+	volume.CacheStats
+}
+
 // traffic is what went to the guest and came from it, since its start.
 type traffic struct {
 	In  uint64 `json:"bytes_in"`  // read from disks; received
@@ -45,6 +55,11 @@ func (n *vnode) stats(ctx context.Context, started time.Time) (*vnodeStats, erro
 	s := &vnodeStats{Name: n.o.name, PID: os.Getpid(), VCPUs: n.o.vcpus, Memory: n.o.memory, Uptime: time.Since(started).Seconds()}
 	if err := n.count(s); err != nil {
 		return nil, err
+	}
+	for _, name := range slices.Sorted(maps.Keys(n.written)) {
+		if c, ok := n.written[name].CacheStats(); ok {
+			s.Caches = append(s.Caches, volumeCache{name, c})
+		}
 	}
 	if n.far == nil {
 		return s, nil

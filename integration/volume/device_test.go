@@ -77,14 +77,20 @@ type disk struct {
 	t *testing.T
 }
 
-func start(t *testing.T, cfg blockclient.Config) disk {
+func start(t *testing.T, cfg blockclient.Config, cache uint64) disk {
 	t.Helper()
 	cfg.Name, cfg.Log = "v", quiet
-	d, err := volume.Open(t.Context(), cfg)
+	d, err := volume.Open(t.Context(), volume.Config{Config: cfg, Cache: cache})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { d.Close() }) // what a test wants of it, it says itself
+	return drive(t, d)
+}
+
+// drive is a guest with the disk.
+func drive(t *testing.T, d *volume.Disk) disk {
+	t.Helper()
 	dev, err := block.New(block.Config{Backend: d})
 	if err != nil {
 		t.Fatal(err)
@@ -137,13 +143,20 @@ func (d disk) must(what string, got, want byte) {
 }
 
 // Requests of every size and shape, larger than one of the volume's and in pieces
-// that are no sectors, while the monitor is restarted.
+// that are no sectors, while the monitor is restarted; without a cache, and with one
+// that is smaller than the volume.
 func TestDevice(t *testing.T) {
+	for name, cache := range map[string]uint64{"no cache": 0, "a cache": 1 << 20} {
+		t.Run(name, func(t *testing.T) { testDevice(t, cache) })
+	}
+}
+
+func testDevice(t *testing.T, cache uint64) {
 	const size = 8 << 20
 	dir, address := t.TempDir(), "unix:"+filepath.Join(t.TempDir(), "s")
 	stop := monitor(t, dir, address)
 	create(t, address, size)
-	d := start(t, blockclient.Config{Monitors: []string{address}})
+	d := start(t, blockclient.Config{Monitors: []string{address}}, cache)
 	want, rng := make([]byte, size), rand.New(rand.NewPCG(1, 2))
 	for round := range 60 {
 		sectors := 1 + rng.IntN(256)
@@ -170,6 +183,7 @@ func TestDevice(t *testing.T) {
 			d.must("flush", d.Queues[0].Do(header(typeFlush, 0), 1)[0], statusOK)
 		}
 	}
+	d.must("flush", d.Queues[0].Do(header(typeFlush, 0), 1)[0], statusOK)
 	for off := 0; off < size; off += 2 << 20 {
 		got, status := d.read(uint64(off/512), 2<<20)
 		d.must("read", status, statusOK)
@@ -190,7 +204,7 @@ func TestGoneForLong(t *testing.T) {
 	dir, address := t.TempDir(), "unix:"+filepath.Join(t.TempDir(), "s")
 	stop := monitor(t, dir, address)
 	create(t, address, 1<<20)
-	d := start(t, blockclient.Config{Monitors: []string{address}, Timeout: 300 * time.Millisecond})
+	d := start(t, blockclient.Config{Monitors: []string{address}, Timeout: 300 * time.Millisecond}, 0)
 	data := bytes.Repeat([]byte{5}, 8192)
 	d.must("write", d.write(0, data, 8192), statusOK)
 	stop()
@@ -210,4 +224,58 @@ func TestGoneForLong(t *testing.T) {
 			t.Fatal("the disk does not come back")
 		}
 	}
+}
+
+// With a cache, writes go on while the monitor is gone. A flush fails then, and takes them
+// all there when it is back; so does the end of the VMM.
+func TestCacheOfAMonitorThatIsGone(t *testing.T) {
+	dir, address := t.TempDir(), "unix:"+filepath.Join(t.TempDir(), "s")
+	stop := monitor(t, dir, address)
+	create(t, address, 1<<20)
+	cfg := blockclient.Config{Name: "v", Monitors: []string{address}, Timeout: 300 * time.Millisecond, Log: quiet}
+	b, err := volume.Open(t.Context(), volume.Config{Config: cfg, Cache: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := drive(t, b)
+	flush := func() byte { return d.Queues[0].Do(header(typeFlush, 0), 1)[0] }
+	first, last := bytes.Repeat([]byte{5}, 8192), bytes.Repeat([]byte{6}, 4096)
+	stop()
+	d.must("write", d.write(0, first, 8192), statusOK)
+	d.must("flush of a monitor that is gone", flush(), statusIOErr)
+	got, status := d.read(0, 8192)
+	if d.must("read", status, statusOK); !bytes.Equal(got, first) {
+		t.Error("what was written is not there")
+	}
+	stop = monitor(t, dir, address)
+	for deadline := time.Now().Add(virtiotest.Patience); flush() != statusOK; {
+		if time.Now().After(deadline) {
+			t.Fatal("the disk does not come back")
+		}
+	}
+	d.must("write", d.write(8, last, 4096), statusOK)
+	d.Reset()
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again := start(t, blockclient.Config{Monitors: []string{address}}, 0)
+	got, status = again.read(0, 8192)
+	if again.must("read", status, statusOK); !bytes.Equal(got, append(first[:4096:4096], last...)) {
+		t.Error("what was written is not at the monitor")
+	}
+}
+
+// A volume that somebody else has taken serves nothing from its cache, when it knows.
+func TestCacheOfAVolumeThatWasTaken(t *testing.T) {
+	dir, address := t.TempDir(), "unix:"+filepath.Join(t.TempDir(), "s")
+	monitor(t, dir, address)
+	create(t, address, 1<<20)
+	cfg := blockclient.Config{Monitors: []string{address}}
+	d := start(t, cfg, 1<<20)
+	d.must("write", d.write(0, make([]byte, 8192), 8192), statusOK)
+	cfg.Steal = true
+	start(t, cfg, 0)
+	d.must("flush after the volume was taken", d.Queues[0].Do(header(typeFlush, 0), 1)[0], statusIOErr)
+	_, status := d.read(0, 8192)
+	d.must("read after the volume was taken", status, statusIOErr)
 }

@@ -342,6 +342,7 @@ func TestSpecIsChecked(t *testing.T) {
 		{MemoryBytes: 1 << 30, Kernel: "k", Volumes: []*api.VolumeMount{{Name: "db", Mount: "/srv"}}},
 		{MemoryBytes: 1 << 30, Kernel: "k", Command: []string{"c"}, Volumes: []*api.VolumeMount{{Name: "db", Mount: "srv"}}},
 		{MemoryBytes: 1 << 30, Kernel: "k", Volumes: []*api.VolumeMount{{Name: "db,steal"}}},
+		{MemoryBytes: 1 << 30, Kernel: "k", Volumes: []*api.VolumeMount{{Name: "db", ReadOnly: true, CacheBytes: 1 << 20}}},
 		{MemoryBytes: 1 << 30, Kernel: "k", Excache: &api.ExCacheShare{FloorBytes: 2, LimitBytes: 1}}} {
 		if s, err := complete(bad); err == nil {
 			t.Errorf("accepted: %v", s)

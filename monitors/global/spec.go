@@ -95,6 +95,8 @@ func checkVolumes(s *api.VNodeSpec) error {
 		switch {
 		case !nameOK(m.Name) || len(m.Serial) > 20 || strings.ContainsAny(m.Serial+m.Mount, ",\x00") || m.Mount != "" && !path.IsAbs(m.Mount):
 			return fmt.Errorf("volume %q on %q, serial %q: give a volume's name, an absolute directory, and a serial of up to 20 bytes, without commas", m.Name, m.Mount, m.Serial)
+		case m.CacheBytes > 0 && m.ReadOnly:
+			return fmt.Errorf("volume %s: a cache is for the one that writes a volume: leave it out of one that is only read", m.Name)
 		case seen[m.Name]:
 			return fmt.Errorf("volume %s is given twice", m.Name)
 		case m.Mount != "" && s.Image == "" && len(s.Command) == 0:

@@ -274,7 +274,8 @@ type VolumeMount struct {
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	Mount         string                 `protobuf:"bytes,2,opt,name=mount,proto3" json:"mount,omitempty"` // directory in the guest; empty: it is a disk, and no more
 	ReadOnly      bool                   `protobuf:"varint,3,opt,name=read_only,json=readOnly,proto3" json:"read_only,omitempty"`
-	Serial        string                 `protobuf:"bytes,4,opt,name=serial,proto3" json:"serial,omitempty"` // by which the guest knows the disk; empty: the name
+	Serial        string                 `protobuf:"bytes,4,opt,name=serial,proto3" json:"serial,omitempty"`                            // by which the guest knows the disk; empty: the name
+	CacheBytes    uint64                 `protobuf:"varint,5,opt,name=cache_bytes,json=cacheBytes,proto3" json:"cache_bytes,omitempty"` // of it, kept on the processor's host; writes too, until a flush or 30 s
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -335,6 +336,13 @@ func (x *VolumeMount) GetSerial() string {
 		return x.Serial
 	}
 	return ""
+}
+
+func (x *VolumeMount) GetCacheBytes() uint64 {
+	if x != nil {
+		return x.CacheBytes
+	}
+	return 0
 }
 
 // ExCacheShare is a vNode's part of its host's ExCache, in bytes. It gets floor
@@ -1019,12 +1027,14 @@ const file_vnode_proto_rawDesc = "" +
 	"\trun_flags\x18\x0f \x03(\tR\brunFlags\x12\x14\n" +
 	"\x05image\x18\x10 \x01(\tR\x05image\x121\n" +
 	"\avolumes\x18\x11 \x03(\v2\x17.splitvm.v1.VolumeMountR\avolumes\x12\x18\n" +
-	"\apublish\x18\x12 \x03(\tR\apublish\"l\n" +
+	"\apublish\x18\x12 \x03(\tR\apublish\"\x8d\x01\n" +
 	"\vVolumeMount\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05mount\x18\x02 \x01(\tR\x05mount\x12\x1b\n" +
 	"\tread_only\x18\x03 \x01(\bR\breadOnly\x12\x16\n" +
-	"\x06serial\x18\x04 \x01(\tR\x06serial\"h\n" +
+	"\x06serial\x18\x04 \x01(\tR\x06serial\x12\x1f\n" +
+	"\vcache_bytes\x18\x05 \x01(\x04R\n" +
+	"cacheBytes\"h\n" +
 	"\fExCacheShare\x12\x1f\n" +
 	"\vfloor_bytes\x18\x01 \x01(\x04R\n" +
 	"floorBytes\x12\x1f\n" +

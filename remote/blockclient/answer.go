@@ -143,6 +143,7 @@ func (v *Volume) settle(done []*Request, req *Request) []*Request {
 func (v *Volume) fail(done []*Request, err error) []*Request {
 	if v.fatal == nil {
 		v.fatal = fmt.Errorf("volume %q: %w", v.cfg.Name, err)
+		v.over.Store(&v.fatal)
 		if remote.KindOf(err) != remote.Closed {
 			v.cfg.Log.Error("volume can't be used any more", "volume", v.cfg.Name, "err", err)
 		}

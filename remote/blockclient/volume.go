@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"splitvm/remote"
@@ -49,6 +50,7 @@ type Volume struct {
 	replicas []*replica // the list is replaced, never changed
 	epoch    remote.Epoch
 	fatal    error
+	over     atomic.Pointer[error] // fatal, when it is set; not guarded
 	seq      uint64
 	open     requestList // what is not done, oldest first
 	voting   bool        // a claim is under way
@@ -89,6 +91,14 @@ func newSession() remote.SessionID {
 
 // Size returns the volume's size in bytes.
 func (v *Volume) Size() uint64 { return v.size }
+
+// Err returns why the volume can't be used any more; nil while it can.
+func (v *Volume) Err() error {
+	if err := v.over.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
 
 // ReadOnly tells whether the volume takes changes.
 func (v *Volume) ReadOnly() bool { return v.readOnly }
