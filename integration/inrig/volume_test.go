@@ -73,38 +73,44 @@ func moduleDisk(t testing.TB, kernel, name string) string {
 	return image
 }
 
-// TestVolume makes file systems on a volume in a guest, writes to them, checks
-// them, and reads again what was written; the blocks then pass a scrub.
+// TestVolume makes file systems in a guest on a volume without a cache and on one with a
+// cache that is smaller than what is written, checks them, and reads again what was
+// written; the blocks then pass a scrub.
 func TestVolume(t *testing.T) {
 	needRig(t)
 	address := volumeAt(t, 7081, "1G")
+	if out, err := exec.Command("splitvm", "volume", "create", "--storage-monitor", address, "cached", "1G").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
 	const script = `set -e
 mkdir -p /tmp/mod /tmp/m # and mke2fs by its path: the shell would take its own
 mount -t squashfs -o ro /dev/vdb /tmp/mod
 for m in /tmp/mod/*; do insmod $m 2>/dev/null || true; done
 dd if=/dev/urandom of=/tmp/noise bs=1M count=24 2>/dev/null
-for fs in ext4 xfs; do
+for dev in /dev/vdc /dev/vdd; do for fs in ext4 xfs; do
 	case $fs in
-	ext4) /usr/sbin/mke2fs -q -F -t ext4 /dev/vdc; check="e2fsck -f -n /dev/vdc" ;;
-	xfs) mkfs.xfs -q -f /dev/vdc; check="xfs_repair -n /dev/vdc" ;;
+	ext4) /usr/sbin/mke2fs -q -F -t ext4 $dev; check="e2fsck -f -n $dev" ;;
+	xfs) mkfs.xfs -q -f $dev; check="xfs_repair -n $dev" ;;
 	esac
-	mount -t $fs -o discard /dev/vdc /tmp/m
+	mount -t $fs -o discard $dev /tmp/m
 	for i in 1 2 3; do mkdir -p /tmp/m/$i; cp /tmp/noise /tmp/m/$i/; sync; done
 	rm -r /tmp/m/2
 	umount /tmp/m
 	$check >/tmp/check 2>&1 || { cat /tmp/check; exit 1; }
-	mount -t $fs /dev/vdc /tmp/m
+	mount -t $fs $dev /tmp/m
 	cmp /tmp/noise /tmp/m/1/noise && cmp /tmp/noise /tmp/m/3/noise && echo $fs is right
 	umount /tmp/m
-done`
+done; done`
 	out, errs, status := splitvmRun(t, "6.12", "bzImage", []string{"--local", "--disk", "/images/root.squashfs,ro",
-		"--disk", moduleDisk(t, "6.12", "xfs") + ",ro", "--storage-monitor", address, "--volume", "vol,serial=vol"}, "/bin/sh", "-c", script)
-	if status != 0 || out != "ext4 is right\nxfs is right\n" {
+		"--disk", moduleDisk(t, "6.12", "xfs") + ",ro", "--storage-monitor", address, "--volume", "vol,serial=vol", "--volume", "cached,cache=32M"}, "/bin/sh", "-c", script)
+	if status != 0 || out != strings.Repeat("ext4 is right\nxfs is right\n", 2) {
 		t.Errorf("status %d, output %q, stderr %q", status, out, errs)
 	}
-	scrub, err := exec.Command("splitvm", "volume", "scrub", "--storage-monitor", address, "vol").CombinedOutput()
-	if err != nil {
-		t.Errorf("scrub: %v\n%s", err, scrub)
+	for _, name := range []string{"vol", "cached"} {
+		scrub, err := exec.Command("splitvm", "volume", "scrub", "--storage-monitor", address, name).CombinedOutput()
+		if err != nil {
+			t.Errorf("scrub %s: %v\n%s", name, err, scrub)
+		}
 	}
 	list, err := exec.Command("splitvm", "volume", "ls", "--storage-monitor", address).CombinedOutput()
 	if err != nil || !bytes.Contains(list, []byte("free")) {
@@ -142,6 +148,7 @@ func BenchmarkVolume(b *testing.B) {
 		args []string
 	}{
 		{"volume", own("--storage-monitor", address, "--volume", "vol")},
+		{"cached", own("--storage-monitor", address, "--volume", "vol,cache=512M")},
 		{"local", own("--disk", data)},
 		{"nbd", []string{"qemu-system-x86_64", "-enable-kvm", "-M", "q35", "-cpu", "host", "-smp", "1", "-m", "512M", "-nodefaults", "-no-user-config",
 			"-display", "none", "-no-reboot", "-nic", "none", "-serial", "stdio", "-kernel", "/kernels/6.12/bzImage", "-initrd", initrd, "-append", line,
@@ -165,8 +172,12 @@ func BenchmarkVolume(b *testing.B) {
 	}
 	for _, j := range fioJobs {
 		v, l, n := median(iops["volume"][j.name]), median(iops["local"][j.name]), median(iops["nbd"][j.name])
-		b.Logf("%-16s volume %8.0f IOPS, local %8.0f, nbd %8.0f: volume/local %.2f, volume/nbd %.2f", j.name, v, l, n, v/l, v/n)
+		c := median(iops["cached"][j.name])
+		b.Logf("%-16s volume %8.0f IOPS, cached %8.0f, local %8.0f, nbd %8.0f: volume/local %.2f, volume/nbd %.2f, cached/local %.2f, cached/nbd %.2f",
+			j.name, v, c, l, n, v/l, v/n, c/l, c/n)
 		b.ReportMetric(v/l, j.name+"/local")
 		b.ReportMetric(v/n, j.name+"/nbd")
+		b.ReportMetric(c/l, j.name+"-cached/local")
+		b.ReportMetric(c/n, j.name+"-cached/nbd")
 	}
 }
