@@ -27,8 +27,9 @@ for memory. Backends:
    model    likewise, by the smallest pager that loses nothing: it evicts in line,
             to its own memory, and knows no network
    remote   at a memory monitor behind splitvm's pager, over loopback TCP;
-            remote+off, remote+s3fifo+majority, remote+checksums+2 choose a
-            prefetcher, an eviction policy, checksums, a number of monitors
+            remote+off, remote+s3fifo+majority, remote+checksums+shm+2 choose a
+            prefetcher, an eviction policy, checksums, unix or shm instead of TCP,
+            a number of monitors
    swap     the kernel's, to zram, under a memory cgroup (needs root; the host is
             left as it was)
 

@@ -44,7 +44,7 @@ const (
 	Floor  = "floor"  // zero pages from a process behind a userfaultfd, dropped when the cache is full
 	Model  = "model"  // in the memory of a process behind a userfaultfd, which evicts in line: a pager without a network
 	Swap   = "swap"   // the kernel's, to zram
-	Remote = "remote" // memory monitors behind splitvm's pager, over loopback TCP; see parseRemote
+	Remote = "remote" // memory monitors behind splitvm's pager, over loopback TCP where parseRemote says no other
 )
 
 // backend finds a backend by its name; parts are for the processes behind it.

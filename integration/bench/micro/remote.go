@@ -24,12 +24,13 @@ import (
 )
 
 // farAway is memory at memory monitors, behind splitvm's pager: the VMM, the
-// pager and each monitor are processes of their own, the wire is loopback TCP.
+// pager and each monitor are processes of their own.
 type farAway struct {
 	parts     Parts
 	policy    string // "" is the pager's default
 	prefetch  string
 	checksums bool
+	network   string // between pager and monitors; "" is loopback TCP
 	monitors  int
 }
 
@@ -37,7 +38,7 @@ var _ Backend = farAway{}
 
 // parseRemote reads a name such as remote, remote+off or
 // remote+s3fifo+majority+checksums+2: what follows the first plus is an eviction
-// policy, a prefetcher, checksums, or a number of monitors.
+// policy, a prefetcher, checksums, unix or shm instead of TCP, or a number of monitors.
 func parseRemote(name string, parts Parts) (Backend, error) {
 	words := strings.Split(name, "+")
 	f := farAway{parts: parts, monitors: 1}
@@ -51,10 +52,12 @@ func parseRemote(name string, parts Parts) (Backend, error) {
 			f.prefetch = w
 		case w == "checksums":
 			f.checksums = true
+		case w == "unix" || w == "shm":
+			f.network = w
 		case notNumber == nil && n >= 1 && n <= 64:
 			f.monitors = n
 		default:
-			return nil, fmt.Errorf("backend %s: %q is no eviction policy, no prefetcher (%s), not checksums, and no number of monitors", name, w, strings.Join(prefetch.Names(), ", "))
+			return nil, fmt.Errorf("backend %s: %q is no eviction policy, no prefetcher (%s), not checksums, unix or shm, and no number of monitors", name, w, strings.Join(prefetch.Names(), ", "))
 		}
 	}
 	return f, nil
@@ -93,7 +96,7 @@ func (r *remoteRAM) serve(ctx context.Context, f *farAway, c *Cell) error {
 	for range f.monitors {
 		// A monitor takes a few more lines than it is written: spare ones for
 		// writes under way.
-		mon, err := startMonitor(ctx, f.parts, r.m.Size()+64<<20)
+		mon, err := startMonitor(ctx, f.parts, f.network, r.m.Size()+64<<20)
 		if err != nil {
 			return err
 		}
@@ -190,7 +193,7 @@ type monitor struct {
 	hangUp  func() error
 }
 
-func startMonitor(ctx context.Context, parts Parts, size uint64) (*monitor, error) {
+func startMonitor(ctx context.Context, parts Parts, network string, size uint64) (*monitor, error) {
 	cmd, conn, err := startWithSocket(ctx, parts, roleMonitor)
 	if err != nil {
 		return nil, err
@@ -198,7 +201,7 @@ func startMonitor(ctx context.Context, parts Parts, size uint64) (*monitor, erro
 	m := &monitor{cmd: cmd, hangUp: conn.Close}
 	b := make([]byte, 256)
 	conn.SetDeadline(time.Now().Add(patience))
-	if _, err = fmt.Fprintln(conn, size); err == nil {
+	if _, err = fmt.Fprintf(conn, "%d %s\n", size, network); err == nil {
 		var n int
 		n, err = conn.Read(b)
 		m.address = strings.TrimSpace(string(b[:n]))

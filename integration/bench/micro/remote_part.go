@@ -3,11 +3,14 @@
 package micro
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
+	"path/filepath"
 
 	monitor_memory "splitvm/monitors/memory"
 
@@ -30,8 +33,8 @@ func pagerPart(ctx context.Context, socket int) error {
 // monitorThreads is how many connections of a guest's monitor block, at most.
 const monitorThreads = 16
 
-// monitorPart is a memory monitor: it reads the number of bytes to hold at most
-// from its socket, writes the address at which it serves, and ends when the
+// monitorPart is a memory monitor: it reads the number of bytes to hold at most, and
+// the network, from its socket, writes the address at which it serves, and ends when the
 // other side hangs up.
 func monitorPart(socket int) (err error) {
 	conn, err := connOf(socket)
@@ -39,8 +42,13 @@ func monitorPart(socket int) (err error) {
 		return err
 	}
 	defer conn.Close()
+	line, err := bufio.NewReader(conn).ReadString('\n')
+	if err != nil {
+		return fmt.Errorf("read the size: %w", err)
+	}
 	var size uint64
-	if _, err := fmt.Fscanln(conn, &size); err != nil {
+	var network string
+	if n, err := fmt.Sscan(line, &size, &network); n == 0 {
 		return fmt.Errorf("read the size: %w", err)
 	}
 	store, err := monitor_memory.NewStore(monitor_memory.StoreConfig{Mem: size})
@@ -52,16 +60,33 @@ func monitorPart(socket int) (err error) {
 		slog.Debug("monitor's threads", "err", err)
 	}
 	srv := server.New(server.Config{Store: store, Options: wire.OptSums, Log: slog.New(slog.DiscardHandler)})
-	l, err := transport.Listen("127.0.0.1:0")
+	address, remove, err := monitorAddress(network)
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, remove()) }()
+	l, err := transport.Listen(address)
+	if err != nil {
+		return err
+	}
+	if network == "" {
+		address = l.Addr().String()
+	}
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(l) }()
-	if _, err := fmt.Fprintln(conn, l.Addr()); err == nil {
+	if _, err := fmt.Fprintln(conn, address); err == nil {
 		io.Copy(io.Discard, conn)
 	}
 	err = srv.Close()
 	<-served // says no more than that it was closed
 	return err
+}
+
+// monitorAddress is where to listen on a network, and what to do afterwards.
+func monitorAddress(network string) (address string, remove func() error, err error) {
+	if network == "" {
+		return "127.0.0.1:0", func() error { return nil }, nil
+	}
+	dir, err := os.MkdirTemp("", "svm")
+	return network + ":" + filepath.Join(dir, "s"), func() error { return os.RemoveAll(dir) }, err
 }
