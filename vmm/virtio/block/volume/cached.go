@@ -46,6 +46,7 @@ type cached struct {
 	failed  error     // of the last sending; nil if it was done
 	retry   time.Time // not before
 	closing bool
+	lost    error // of the last sending that began while closing
 }
 
 // op is a guest's request on its way.

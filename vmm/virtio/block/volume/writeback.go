@@ -22,6 +22,7 @@ type sending struct {
 	c        *cached
 	first, n uint64
 	buf      []byte
+	closing  bool // began while closing
 }
 
 // enough is how many blocks may be dirty without a reason to send any.
@@ -81,7 +82,7 @@ func (c *cached) take() (batch []*sending, ready []*op, dirty, end bool) {
 		c.running++
 	}
 	dirty = c.index.Dirty() > 0
-	return batch, ready, dirty, c.closing && c.sending == 0 && (!dirty || c.failed != nil)
+	return batch, ready, dirty, c.closing && c.sending == 0 && (!dirty || c.lost != nil)
 }
 
 // due tells whether the block that has waited longest should go.
@@ -93,10 +94,12 @@ func (c *cached) due(now time.Time) bool {
 		return false
 	case len(c.flushes) > 0 && epoch <= c.flushes[len(c.flushes)-1].epoch:
 		return true
+	case c.closing:
+		return c.lost == nil
 	case now.Before(c.retry):
 		return false
 	}
-	return c.closing || c.index.Dirty() > c.enough() || now.Sub(since) > age
+	return c.index.Dirty() > c.enough() || now.Sub(since) > age
 }
 
 // copyOf makes a sending of blocks.
@@ -106,7 +109,7 @@ func (c *cached) copyOf(first, n uint64) (*sending, error) {
 	if s == nil {
 		s = &sending{c: c, buf: make([]byte, sendMax)}
 	}
-	s.first, s.n = first, n
+	s.first, s.n, s.closing = first, n, c.closing
 	at := first * remote.BlockSize
 	length := c.endOf(first+n-1) - at
 	s.Request = block.Request{Op: block.OpWrite, Offset: at, Length: length, Memory: append(s.Memory[:0], s.buf[:length])}
@@ -159,6 +162,9 @@ func (c *cached) sent(s *sending, err error) (ready []*op) {
 	c.failed, c.retry = err, time.Time{}
 	if err != nil {
 		c.retry = time.Now().Add(retryTime)
+		if s.closing {
+			c.lost = err
+		}
 		for _, o := range c.flushes {
 			if o.epoch >= oldest {
 				o.err = err
@@ -204,7 +210,7 @@ func (c *cached) flush(o *op) {
 // guest has not flushed it, or was told that it could not.
 func (c *cached) close() error {
 	c.mu.Lock()
-	c.closing, c.failed, c.retry = true, nil, time.Time{}
+	c.closing = true
 	c.mu.Unlock()
 	c.poke()
 	<-c.over
@@ -212,7 +218,7 @@ func (c *cached) close() error {
 	defer c.mu.Unlock()
 	err := c.file.Close()
 	if n := c.index.Dirty(); n > 0 {
-		return fmt.Errorf("volume %s: %d KiB that were written and not flushed are lost: %w", c.d.name, n*remote.BlockSize>>10, c.failed)
+		return fmt.Errorf("volume %s: %d KiB that were written and not flushed are lost: %w", c.d.name, n*remote.BlockSize>>10, c.lost)
 	}
 	return err
 }
