@@ -44,7 +44,7 @@ func volumeCommand() *cli.Command {
 			volumeVerb("resize", "change a volume's size; what is cut off is lost", "NAME SIZE", "data 10G", resizeVolume, resizeRackVolume),
 			volumeVerb("rm", "delete a volume", "NAME", "data", deleteVolume, deleteRackVolume,
 				&cli.BoolFlag{Name: "force", Usage: "on a rack: also if a storage monitor can't be asked to delete its replica"}),
-			volumeVerb("snapshot", "keep what a volume holds now, read-only", "NAME SNAPSHOT", "data data-monday", branchVolume(remote.Volumes.SnapshotVolume), branchRackVolume(true)),
+			volumeVerb("snapshot", "keep what a volume holds now, read-only; a guest that has it with a cache should sync first", "NAME SNAPSHOT", "data data-monday", branchVolume(remote.Volumes.SnapshotVolume), branchRackVolume(true)),
 			volumeVerb("clone", "make a volume of what another or a snapshot holds", "NAME CLONE", "data-monday data-test", branchVolume(remote.Volumes.CloneVolume), branchRackVolume(false)),
 			volumeVerb("scrub", "check every block of a volume", "NAME", "data", scrubVolume, scrubRackVolume),
 		},
