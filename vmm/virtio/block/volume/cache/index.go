@@ -38,7 +38,11 @@ type entry struct {
 // New returns an empty index for so many blocks. Writers should wait while more than
 // three quarters are dirty.
 func New(blocks int) *Index {
-	return &Index{limit: blocks, maxDirty: blocks - blocks/4, entries: table{pages: map[uint64]*page{}}, owed: map[uint64]int{}}
+	x := &Index{limit: blocks, maxDirty: blocks - blocks/4, entries: table{pages: map[uint64]*page{}}, owed: map[uint64]int{}}
+	for _, l := range []*list{&x.dirty, &x.clean} {
+		l.ring.before, l.ring.next = &l.ring, &l.ring
+	}
+	return x
 }
 
 // Limit returns how many blocks may take memory.
@@ -228,8 +232,8 @@ func (x *Index) room() bool {
 		return true
 	}
 	looks := 2 * x.clean.n // each once for its second chance
-	for n := 0; x.clean.head != nil && looks > 0 && n < min(evictAtOnce, 1+x.limit/8); looks-- {
-		e := x.clean.head
+	for n := 0; x.clean.n > 0 && looks > 0 && n < min(evictAtOnce, 1+x.limit/8); looks-- {
+		e := x.clean.first()
 		if e.recent || e.readers+e.writers+e.direct > 0 {
 			e.recent = false
 			x.clean.push(e)
@@ -251,54 +255,44 @@ func (x *Index) rest(e *entry) {
 	}
 }
 
-// list is entries in order.
+// list is entries in a ring, in order, with one that is none between the last and the first.
 type list struct {
-	head, tail *entry
-	n          int
+	ring entry
+	n    int
 }
 
-// push moves an entry to the end.
-func (l *list) push(e *entry) {
-	e.remove()
-	e.in, e.before = l, l.tail
-	if l.tail == nil {
-		l.head = e
-	} else {
-		l.tail.next = e
+// first returns the first entry; nil if there is none.
+func (l *list) first() *entry { return l.after(&l.ring) }
+
+// after returns the entry behind another one of the list; nil behind the last.
+func (l *list) after(e *entry) *entry {
+	if e.next == &l.ring {
+		return nil
 	}
-	l.tail = e
-	l.n++
+	return e.next
 }
 
-// unshift moves an entry to the front.
-func (l *list) unshift(e *entry) {
-	e.remove()
-	e.in, e.next = l, l.head
-	if l.head == nil {
-		l.tail = e
-	} else {
-		l.head.before = e
+// push moves an entry to the end, and unshift to the front.
+func (l *list) push(e *entry)    { l.insert(e, l.ring.before) }
+func (l *list) unshift(e *entry) { l.insert(e, &l.ring) }
+
+// insert moves an entry behind another one.
+func (l *list) insert(e, behind *entry) {
+	if e == behind {
+		return
 	}
-	l.head = e
+	e.remove()
+	e.in, e.before, e.next = l, behind, behind.next
+	e.before.next, e.next.before = e, e
 	l.n++
 }
 
 // remove takes an entry out of the list that it is in, if any.
 func (e *entry) remove() {
-	l := e.in
-	if l == nil {
+	if e.in == nil {
 		return
 	}
-	if e.before == nil {
-		l.head = e.next
-	} else {
-		e.before.next = e.next
-	}
-	if e.next == nil {
-		l.tail = e.before
-	} else {
-		e.next.before = e.before
-	}
+	e.before.next, e.next.before = e.next, e.before
+	e.in.n--
 	e.in, e.before, e.next = nil, nil, nil
-	l.n--
 }

@@ -39,7 +39,7 @@ func (x *Index) Settled(epoch uint64) bool {
 // Oldest tells in which epoch, and when, the block became dirty that has waited
 // longest; false if none is dirty.
 func (x *Index) Oldest() (epoch uint64, since time.Time, ok bool) {
-	e := x.dirty.head
+	e := x.dirty.first()
 	if e == nil {
 		return 0, time.Time{}, false
 	}
@@ -55,9 +55,9 @@ func (e *entry) sendable() bool {
 // longest; 0 if there is none that may be. A copy of their content must be made before
 // the index is used again. Sent follows.
 func (x *Index) Next(most uint64) (first, n uint64) {
-	e := x.dirty.head
+	e := x.dirty.first()
 	for e != nil && !e.sendable() {
-		e = e.next
+		e = x.dirty.after(e)
 	}
 	if e == nil {
 		return 0, 0
