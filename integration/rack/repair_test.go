@@ -265,19 +265,21 @@ func TestRepairKilled(t *testing.T) {
 	r.eventually("w has the volume", func() bool { return strings.Count(r.must("volume", "inspect", "db"), "in use") == 2 })
 	spare := func(name string) *os.Process { return r.monitor(name, "storage", "--data", t.TempDir()) }
 	first := spare("first")
-	r.signal(first.Pid, unix.SIGSTOP)
 	r.lose("storage-1")
+	r.signal(first.Pid, unix.SIGSTOP) // it has its lease until the repair has begun
 	r.must("monitor", "rm", "--detach", "storage-1")
 	r.eventually("a repair has begun", func() bool { return r.happened("volume.repair", "db", "at first") })
 	r.signal(first.Pid, unix.SIGKILL)
 	r.eventually("the target is given up", func() bool { return r.happened("volume.not-moved", "db", "to first") })
+	w := r.vnode("w")
+	r.signal(w.PID, unix.SIGSTOP) // which fills the replica that is made
 	second := spare("second")
 	r.eventually("a replica is made at the second", func() bool { return r.volume("db").TargetMade })
 	r.signal(second.Pid, unix.SIGSTOP)
+	r.signal(w.PID, unix.SIGCONT)
 	r.kill("global-1")
 	out, err := r.try("rack", "up") // also the one that was removed, which ends now or when there is a leader
 	t.Log(out, err)
-	w := r.vnode("w")
 	r.signal(w.PID, unix.SIGKILL)
 	r.eventually("w has failed", func() bool { return r.vnode("w").State == "VNODE_STATE_FAILED" })
 	r.signal(second.Pid, unix.SIGCONT)
