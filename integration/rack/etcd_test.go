@@ -131,9 +131,11 @@ func TestExternalEtcd(t *testing.T) {
 	}
 	r.global = strings.Join(addresses, ",")
 	t.Setenv("SPLITVM_GLOBAL", r.global)
+	members := 0 // that have joined
 	answers := func(when string) {
 		t.Helper()
 		r.eventually("the rack answers "+when, func() bool { _, err := r.try("ps"); return err == nil })
+		r.eventually("its monitors are members "+when, func() bool { return len(list[[]member](r, "monitor", "ls")) == members })
 	}
 	answers("at first")
 	for _, role := range [][]string{{"memory", "--mem", "1G"}, {"processor", "--excache", "256M", "--data", filepath.Join(dir, "p")}} {
@@ -141,6 +143,7 @@ func TestExternalEtcd(t *testing.T) {
 			return r.command(append([]string{"monitor", role[0], "--global", "auto", "--listen", "127.0.0.1:0", "--name", role[0]}, role[1:]...)...)
 		})
 		r.eventually(role[0]+" has joined", func() bool { return r.happened("member.joined", role[0], "") })
+		members++
 	}
 	v := r.long("v")
 	for i, g := range globals {
