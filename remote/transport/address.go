@@ -63,7 +63,7 @@ func Listen(address string) (net.Listener, error) {
 		if err != nil {
 			return nil, err
 		}
-		return sharedListener{l}, nil
+		return &sharedListener{Listener: l}, nil
 	}
 	l, err := net.Listen(network, addr)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 // it blocking and has it send without Nagle's delay.
 func FromNet(c net.Conn) (Conn, error) {
 	if o, ok := c.(sharedOffer); ok {
-		return offer(o.UnixConn)
+		return offer(o)
 	}
 	defer c.Close()
 	sc, ok := c.(syscall.Conn)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,6 +20,7 @@ type shared struct {
 	mem                []byte
 	life               *net.UnixConn
 	peer               string
+	files              []*os.File  // that the server shares; see FilesOf
 	gone               atomic.Bool // the peer has gone; what it sent before may still be taken
 	recvWait, sendWait time.Duration
 	watcher            sync.WaitGroup
@@ -136,6 +138,7 @@ func (s *shared) Shutdown() {
 func (s *shared) Close() error {
 	s.Shutdown()
 	s.watcher.Wait()
+	closeFiles(s.files)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	mem := s.mem

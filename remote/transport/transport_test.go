@@ -13,13 +13,14 @@ import (
 )
 
 // connected returns both ends of a connection over a listener on address.
-func connected(t *testing.T, address string) (client, server Conn) {
+func connected(t *testing.T, address string, files ...*os.File) (client, server Conn) {
 	t.Helper()
 	l, err := Listen(address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
+	Share(l, files...)
 	accepted := make(chan Conn, 1)
 	go func() {
 		nc, err := l.Accept()
@@ -44,6 +45,34 @@ func connected(t *testing.T, address string) (client, server Conn) {
 	server = <-accepted
 	t.Cleanup(func() { client.Close(); server.Close() })
 	return client, server
+}
+
+// What a server shares comes with a connection through shared memory, and with no other.
+func TestShare(t *testing.T) {
+	f, err := os.CreateTemp(t.TempDir(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteString("shared"); err != nil {
+		t.Fatal(err)
+	}
+	a, b := connected(t, "shm:"+filepath.Join(t.TempDir(), "s"), f, f)
+	files := FilesOf(a)
+	if len(files) != 2 || len(FilesOf(b)) != 0 {
+		t.Fatalf("the client has %d files and the server %d, want 2 and none", len(files), len(FilesOf(b)))
+	}
+	got := make([]byte, 6)
+	if _, err := files[1].ReadAt(got, 0); err != nil || string(got) != "shared" {
+		t.Errorf("%q, %v", got, err)
+	}
+	a.Close()
+	if _, err := files[1].ReadAt(got, 0); err == nil {
+		t.Error("the files are open when the connection is closed")
+	}
+	if a, _ := connected(t, "unix:"+filepath.Join(t.TempDir(), "s"), f); len(FilesOf(a)) != 0 {
+		t.Error("a unix socket has files")
+	}
 }
 
 // eachTransport runs a test of the contract of Conn on each form.
