@@ -16,7 +16,7 @@ import (
 
 func newStore(t testing.TB, lines int) *memory.Store {
 	t.Helper()
-	s, err := memory.NewStore(memory.StoreConfig{Mem: uint64(lines) * remote.LineSize})
+	s, err := memory.NewStore(memory.StoreConfig{Mem: uint64(lines) * remote.LineSize, Share: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,7 +31,11 @@ func serve(t testing.TB, store server.Store, address string) (string, *server.Se
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := server.New(server.Config{Store: store, Options: wire.OptSums, Log: slog.New(slog.DiscardHandler)})
+	cfg := server.Config{Store: store, Options: wire.OptSums, Log: slog.New(slog.DiscardHandler)}
+	if s, ok := store.(*memory.Store); ok {
+		cfg.Share = s.Files()
+	}
+	srv := server.New(cfg)
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(l) }()
 	t.Cleanup(func() {

@@ -9,9 +9,11 @@
 //
 // Physical memory is one mapping, the *slab*, cut into frames of one line each.
 // A frame has 8 bytes of metadata: a reference count and the checksum of its
-// line. A vRegion is an index from line to frame number in chunks of 512 lines,
-// which exist from the first write into them on: 4 bytes a line, nothing for
-// what was never touched.
+// line. A vRegion is an index from line to frame number (package remote/onesided):
+// 8 bytes a line, in pages of 512 lines, nothing for pages that were never touched.
+// With a listener on shm: the slab is a memory file, and clients on the host read
+// lines from it by themselves. The frames of such a store are not freed any other way:
+// a client holds no reference, and finds out from the index that it was too late.
 //
 // The index is the only way to a frame, and a line's contents are never changed
 // in place. A write is received into free frames, is checked, and then takes

@@ -8,13 +8,24 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"splitvm/remote"
 	"splitvm/remote/server"
 )
 
-func openStore(t *testing.T, lines int) *Store {
+// eachStore runs a test with memory of the process's own and with memory that is shared.
+func eachStore(t *testing.T, lines int, test func(t *testing.T, s *Store)) {
+	for name, share := range map[string]bool{"own": false, "shared": true} {
+		t.Run(name, func(t *testing.T) {
+			test(t, openStore(t, StoreConfig{Mem: uint64(lines) * remote.LineSize, Share: share}))
+		})
+	}
+}
+
+func openStore(t *testing.T, cfg StoreConfig) *Store {
 	t.Helper()
-	s, err := NewStore(StoreConfig{Mem: uint64(lines) * remote.LineSize})
+	s, err := NewStore(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +60,7 @@ func (s *Store) where(t *testing.T) []string {
 	for _, v := range *s.vregions.Load() {
 		inIndex := uint32(0)
 		for l := range remote.Line(v.lines) {
-			if f := v.at(l); f != 0 {
+			if f := v.index.At(l); f != 0 {
 				put(f, "held", 1)
 				inIndex++
 			}
@@ -143,8 +154,9 @@ func exercise(s *Store, seed uint64) {
 
 // Whatever is done at the same time, each frame is in one place in the end, and
 // what the slab gives out is zero.
-func TestFrames(t *testing.T) {
-	s := openStore(t, 2500)
+func TestFrames(t *testing.T) { eachStore(t, 2500, testFrames) }
+
+func testFrames(t *testing.T, s *Store) {
 	s.slab.warmMost, s.slab.warmKeep = 300, 100
 	places, seen := map[string]int{}, map[string]bool{}
 	// How many frames are warm or clean at any one time is chance.
@@ -180,8 +192,9 @@ func TestFrames(t *testing.T) {
 }
 
 // Memory of discarded lines goes back to the kernel.
-func TestReclaim(t *testing.T) {
-	s := openStore(t, 64<<10)
+func TestReclaim(t *testing.T) { eachStore(t, 64<<10, testReclaim) }
+
+func testReclaim(t *testing.T, s *Store) {
 	at := remote.Owned{VRegion: 1, Epoch: 1}
 	if err := s.Create(t.Context(), at, 64<<10); err != nil {
 		t.Fatal(err)
@@ -202,11 +215,18 @@ func TestReclaim(t *testing.T) {
 		}
 	}
 	s.where(t)
+	if s.slab.file == nil {
+		return
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(s.slab.file.Fd()), &st); err != nil || st.Blocks*512 > s.slab.backed()*remote.LineSize {
+		t.Errorf("the file has %d KiB, and %d frames are backed (%v)", st.Blocks/2, s.slab.backed(), err)
+	}
 }
 
 // With the memory of all vRegions' spares in one request's reach, it gets it.
 func TestSparesAreCollected(t *testing.T) {
-	s := openStore(t, 1000)
+	s := openStore(t, StoreConfig{Mem: 1000 * remote.LineSize})
 	mem := make([]byte, remote.MaxBatch*remote.LineSize)
 	for id := range remote.VRegionID(12) { // 12 x 256 spares exceed the headroom
 		at := remote.Owned{VRegion: id, Epoch: 1}

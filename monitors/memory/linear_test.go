@@ -242,6 +242,9 @@ func TestLinearizable(t *testing.T) {
 	shm, _ := serve(t, store, "shm:"+filepath.Join(t.TempDir(), "s"))
 	a, b := connect(t, client.Config{Address: tcp}), connect(t, client.Config{Address: shm, Checksums: true})
 	work(t, []remote.LineStore{a, a, b.On(wire.Demand), b.On(wire.Bulk), store}, 1, 500*time.Millisecond, func() bool { return true })
+	if b.ReadHere() == 0 {
+		t.Error("no line was read without a message")
+	}
 }
 
 // The same through a network that cuts connections in the middle of messages

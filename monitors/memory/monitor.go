@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -43,6 +45,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if err := threads.Block(spareProcs); err != nil {
 		cfg.Log.Debug("memory monitor's threads", "err", err)
 	}
+	cfg.Store.Share = slices.ContainsFunc(cfg.Listen, func(a string) bool { return strings.HasPrefix(a, "shm:") })
 	store, err := NewStore(cfg.Store)
 	if err != nil {
 		return fmt.Errorf("memory monitor: %w", err)
@@ -74,6 +77,7 @@ func newMonitor(cfg Config, store *Store) *monitor {
 		Monitor: cfg.Monitor,
 		Options: options,
 		Spin:    cfg.Spin,
+		Share:   store.Files(),
 		Stats:   m.statsJSON,
 		Log:     cfg.Log,
 	})

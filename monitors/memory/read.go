@@ -23,7 +23,7 @@ func (s *Store) Pin(at remote.Owned, runs []remote.Run, p []server.Pinned) ([]se
 	}
 	for _, r := range runs {
 		for l := r.First; l < r.First+remote.Line(r.Count); l++ {
-			p = append(p, s.pin(v.at(l)))
+			p = append(p, s.pin(v.index.At(l)))
 		}
 	}
 	return p, nil

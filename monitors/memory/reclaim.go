@@ -57,7 +57,11 @@ func (s *slab) release() {
 func (s *slab) giveBack(run []frame) {
 	from := int(run[0]-1) * remote.LineSize
 	mem := s.mem[from : from+len(run)*remote.LineSize]
-	if err := unix.Madvise(mem, unix.MADV_DONTNEED); err != nil {
+	advice := unix.MADV_DONTNEED
+	if s.file != nil { // whose pages the mapping only refers to
+		advice = unix.MADV_REMOVE
+	}
+	if err := unix.Madvise(mem, advice); err != nil {
 		clear(mem) // locked memory, say: zero it is what matters
 	}
 	s.mu.Lock()

@@ -2,12 +2,14 @@ package memory
 
 import (
 	"fmt"
+	"os"
 	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
 	"splitvm/remote"
+	"splitvm/remote/onesided"
 )
 
 // frame is the number of a frame in the slab, from 1; 0 is none.
@@ -24,7 +26,8 @@ type frameMeta struct {
 
 // slab is the physical memory.
 type slab struct {
-	mem   []byte // immutable
+	mem   []byte   // immutable
+	file  *os.File // of mem, if it is shared
 	meta  []frameMeta
 	limit int64        // lines that may be held
 	held  atomic.Int64 // lines that are held, at most limit
@@ -46,26 +49,35 @@ const (
 
 // newSlab maps memory for limit lines and the headroom. The kernel backs it as
 // it is used.
-func newSlab(limit int64, huge bool) (*slab, error) {
+func newSlab(limit int64, cfg StoreConfig) (*slab, error) {
 	if limit < 1 || limit > 1<<31 {
 		return nil, fmt.Errorf("memory for %d lines: must be 1 to 2^31 (4 KiB to 8 TiB)", limit)
 	}
 	total := limit + min(max(limit/64, minHeadroom), maxHeadroom)
-	mem, err := unix.Mmap(-1, 0, int(total)*remote.LineSize, unix.PROT_READ|unix.PROT_WRITE,
-		unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
+	fd, flags := -1, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE
+	var file *os.File
+	if cfg.Share {
+		var err error
+		if file, err = onesided.NewFile("splitvm-lines", int(total)*remote.LineSize); err != nil {
+			return nil, err
+		}
+		fd, flags = int(file.Fd()), unix.MAP_SHARED
+	}
+	mem, err := unix.Mmap(fd, 0, int(total)*remote.LineSize, unix.PROT_READ|unix.PROT_WRITE, flags)
 	if err != nil {
+		file.Close()
 		return nil, fmt.Errorf("map %d MiB for lines: %w", total>>8, err)
 	}
 	s := &slab{
-		mem: mem, meta: make([]frameMeta, total+1), limit: limit, fresh: 1, kick: make(chan struct{}, 1),
+		mem: mem, file: file, meta: make([]frameMeta, total+1), limit: limit, fresh: 1, kick: make(chan struct{}, 1),
 		warmMost: 8 << 10, warmKeep: 4 << 10, // 32 MiB and 16 MiB
 	}
 	// Guest memory has no business in a core dump. Refused only by a kernel
 	// without the feature.
 	unix.Madvise(mem, unix.MADV_DONTDUMP)
-	if huge {
+	if cfg.Huge {
 		if err := unix.Madvise(mem, unix.MADV_HUGEPAGE); err != nil {
-			unix.Munmap(mem)
+			s.close()
 			return nil, fmt.Errorf("huge pages for lines (transparent_hugepage must be madvise or always): %w", err)
 		}
 	}
@@ -74,6 +86,7 @@ func newSlab(limit int64, huge bool) (*slab, error) {
 
 // close unmaps the memory; nobody may use it any more.
 func (s *slab) close() error {
+	s.file.Close()
 	if err := unix.Munmap(s.mem); err != nil {
 		return fmt.Errorf("unmap lines: %w", err)
 	}

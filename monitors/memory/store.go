@@ -2,21 +2,26 @@ package memory
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"sync"
 	"sync/atomic"
 
 	"splitvm/remote"
+	"splitvm/remote/onesided"
 	"splitvm/remote/server"
 )
 
 // Store holds the lines of vRegions in memory. Its methods may be called
 // concurrently.
 type Store struct {
-	slab *slab
-	stop context.CancelFunc
-	wg   sync.WaitGroup // the reclaimer
+	slab  *slab
+	index *onesided.Index
+	files []*os.File // see Files
+	stop  context.CancelFunc
+	wg    sync.WaitGroup // the reclaimer
 
 	admin    sync.Mutex                                    // serialises changes of vregions
 	vregions atomic.Pointer[map[remote.VRegionID]*vregion] // replaced, never changed
@@ -34,28 +39,64 @@ type StoreConfig struct {
 	Mem uint64
 	// Huge asks for transparent huge pages.
 	Huge bool
+	// Share has clients on this host read lines without asking (see Files), but for
+	// huge ones: memory that is shared gets no huge pages from most kernels.
+	Share bool
 }
 
 // NewStore returns an empty store. The caller closes it when no call is under
 // way any more.
 func NewStore(cfg StoreConfig) (*Store, error) {
-	slab, err := newSlab(int64(min(cfg.Mem/remote.LineSize, 1<<40)), cfg.Huge)
+	cfg.Share = cfg.Share && !cfg.Huge
+	slab, err := newSlab(int64(min(cfg.Mem/remote.LineSize, 1<<40)), cfg)
 	if err != nil {
 		return nil, fmt.Errorf("new memory store: %w", err)
 	}
-	s := &Store{slab: slab}
+	index, err := onesided.NewIndex()
+	if err != nil {
+		slab.close()
+		return nil, fmt.Errorf("new memory store: %w", err)
+	}
+	s := &Store{slab: slab, index: index}
 	s.vregions.Store(&map[remote.VRegionID]*vregion{})
+	if cfg.Share {
+		err = s.share()
+	}
+	if err != nil {
+		index.Close()
+		slab.close()
+		return nil, fmt.Errorf("new memory store: %w", err)
+	}
 	ctx, stop := context.WithCancel(context.Background())
 	s.stop = stop
 	s.wg.Go(func() { slab.reclaim(ctx) })
 	return s, nil
 }
 
+// Files are the store's memory for onesided.Open, by clients on this host; nil if it is
+// not shared. They are closed with the store.
+func (s *Store) Files() []*os.File { return s.files }
+
+// share opens the files.
+func (s *Store) share() error {
+	for _, f := range []*os.File{s.slab.file, s.index.File()} {
+		r, err := onesided.ReadOnly(f)
+		if err != nil {
+			return err
+		}
+		s.files = append(s.files, r)
+	}
+	return nil
+}
+
 // Close frees everything.
 func (s *Store) Close() error {
 	s.stop()
 	s.wg.Wait()
-	return s.slab.close()
+	for _, f := range s.files {
+		f.Close()
+	}
+	return errors.Join(s.index.Close(), s.slab.close())
 }
 
 func (s *Store) vregion(id remote.VRegionID) (*vregion, error) {
@@ -82,8 +123,12 @@ func (s *Store) Create(_ context.Context, at remote.Owned, lines uint32) error {
 		}
 		return remote.Exists
 	}
+	index, err := s.index.Add(at, lines)
+	if err != nil {
+		return err
+	}
 	all = maps.Clone(all)
-	all[at.VRegion] = &vregion{id: at.VRegion, lines: lines, epoch: at.Epoch, spare: make([]frame, 0, maxSpare)}
+	all[at.VRegion] = &vregion{id: at.VRegion, lines: lines, epoch: at.Epoch, index: index, spare: make([]frame, 0, maxSpare)}
 	s.vregions.Store(&all)
 	return nil
 }
@@ -103,6 +148,7 @@ func (s *Store) Adopt(_ context.Context, at remote.Owned) error {
 		return remote.StaleEpoch
 	}
 	v.epoch = at.Epoch
+	v.index.SetEpoch(at.Epoch)
 	return nil
 }
 
@@ -120,6 +166,7 @@ func (s *Store) Delete(_ context.Context, at remote.Owned) error {
 		return remote.StaleEpoch
 	}
 	v.gone = true
+	v.index.Hide()
 	v.mu.Unlock()
 	all := maps.Clone(*s.vregions.Load())
 	delete(all, at.VRegion)
@@ -130,6 +177,7 @@ func (s *Store) Delete(_ context.Context, at remote.Owned) error {
 	v.spare = nil
 	v.mu.Unlock()
 	s.slab.free(spare)
+	s.index.Remove(v.index)
 	return nil
 }
 

@@ -4,15 +4,10 @@ import (
 	"sync"
 
 	"splitvm/remote"
+	"splitvm/remote/onesided"
 )
 
-const (
-	chunkLines = 512 // lines of one chunk of an index
-	maxChunks  = remote.MaxVRegionLines / chunkLines
-	maxSpare   = remote.MaxBatch
-)
-
-type chunk [chunkLines]frame
+const maxSpare = remote.MaxBatch
 
 // vregion is one vRegion. Its epoch only grows.
 type vregion struct {
@@ -22,7 +17,7 @@ type vregion struct {
 	mu    sync.Mutex
 	epoch remote.Epoch // guarded by mu, as is all below
 	gone  bool         // deleted
-	index [maxChunks]*chunk
+	index *onesided.Table
 	held  uint32  // lines in the index
 	spare []frame // see the package doc; capacity maxSpare
 }
@@ -64,32 +59,6 @@ func (v *vregion) inside(runs []remote.Run, most int) error {
 	return nil
 }
 
-// at returns the frame of a line, 0 if it holds nothing.
-// Preconditions: mu is held, l is inside.
-func (v *vregion) at(l remote.Line) frame {
-	c := v.index[l/chunkLines]
-	if c == nil {
-		return 0
-	}
-	return c[l%chunkLines]
-}
-
-// put sets the frame of a line and returns the one it had.
-// Preconditions: mu is held, l is inside.
-func (v *vregion) put(l remote.Line, f frame) frame {
-	c := v.index[l/chunkLines]
-	if c == nil {
-		if f == 0 {
-			return 0
-		}
-		c = new(chunk)
-		v.index[l/chunkLines] = c
-	}
-	old := c[l%chunkLines]
-	c[l%chunkLines] = f
-	return old
-}
-
 // missing counts the lines of runs that hold nothing; a line that is named
 // twice counts twice.
 // Preconditions: mu is held, runs are inside.
@@ -97,7 +66,7 @@ func (v *vregion) missing(runs []remote.Run) int64 {
 	n := int64(0)
 	for _, r := range runs {
 		for l := r.First; l < r.First+remote.Line(r.Count); l++ {
-			if v.at(l) == 0 {
+			if v.index.At(l) == 0 {
 				n++
 			}
 		}

@@ -115,7 +115,7 @@ func (s *Store) swap(v *vregion, e remote.Epoch, runs []remote.Run, f *server.Fi
 	added, i, freed := int64(0), 0, 0
 	for _, r := range runs {
 		for l := r.First; l < r.First+remote.Line(r.Count); l++ {
-			old := v.put(l, f.Frames[i])
+			old := v.index.Put(l, f.Frames[i])
 			i++ // freed < i: the list is rewritten behind its reader
 			switch {
 			case old == 0:
@@ -188,7 +188,7 @@ func (s *Store) drop(v *vregion, r remote.Run) {
 	var freed [remote.MaxBatch]frame
 	n, dropped := 0, uint32(0)
 	for l := r.First; l < r.First+remote.Line(r.Count); l++ {
-		old := v.put(l, 0)
+		old := v.index.Put(l, 0)
 		if old == 0 {
 			continue
 		}

@@ -49,6 +49,7 @@ type Client struct {
 
 	// instance is the monitor's, 0 before the first connection.
 	instance atomic.Uint64
+	here     atomic.Uint64 // lines that were read without a message
 	// parked is that the expirer sleeps and must be woken by who submits.
 	parked atomic.Bool
 	wake   chan struct{}
@@ -124,6 +125,10 @@ func (c *Client) Submit(r *Request) {
 		return
 	}
 	l := c.links[r.Class]
+	if l.readHere(r) {
+		r.Done(r)
+		return
+	}
 	if err := l.enqueue(r); err != nil {
 		r.Err = err
 		r.Done(r)
@@ -141,10 +146,11 @@ func (c *Client) SubmitAll(rs []*Request) {
 	for _, r := range rs {
 		class := r.Class
 		err := r.prepare(c, now)
-		if err == nil {
+		here := err == nil && c.links[class].readHere(r)
+		if err == nil && !here {
 			err = c.links[class].enqueue(r)
 		}
-		if err != nil {
+		if here || err != nil {
 			r.Err = err
 			r.Done(r)
 			continue
@@ -162,6 +168,9 @@ func (c *Client) SubmitAll(rs []*Request) {
 // Instance returns the instance of the monitor that the client is bound to, 0
 // before the first connection.
 func (c *Client) Instance() remote.InstanceID { return remote.InstanceID(c.instance.Load()) }
+
+// ReadHere returns how many lines were read from the monitor's memory without a message.
+func (c *Client) ReadHere() uint64 { return c.here.Load() }
 
 // bind makes sure that the monitor is the one that the client knew. One that was
 // restarted has lost its lines: to serve from it would be to serve zeroes.

@@ -65,6 +65,7 @@ func (l *link) session(ctx context.Context) error {
 		return err
 	}
 	if l.install(conn, sums) {
+		defer l.share(conn)()
 		l.once.Do(func() { close(l.ready) })
 		l.drain()
 		err = l.receive(s)

@@ -19,6 +19,10 @@
 // taken, from Done for one, are sent together when there are no more answers to
 // take, or 16 have been taken.
 //
+// From a monitor on the same host that shares its memory (over shm:), demands are read
+// without a message where that is possible (package onesided): by the thread that submits, in
+// the time of a copy.
+//
 // # What a failure means
 //
 // Every request has a deadline, and is done not later than that, give or take

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"splitvm/remote"
+	"splitvm/remote/onesided"
 	"splitvm/remote/transport"
 	"splitvm/remote/wire"
 )
@@ -34,6 +36,9 @@ type link struct {
 	once   sync.Once
 	kick   chan struct{} // wakes write
 	over   chan struct{} // closed when run has ended
+
+	// lines is the monitor's memory while it can be read: see readHere.
+	lines atomic.Pointer[onesided.Reader]
 
 	mu       sync.Mutex
 	quiet    sync.Cond      // signalled when sending becomes false

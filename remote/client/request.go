@@ -27,8 +27,8 @@ type Request struct {
 	// Done is called once, after the result was set, with no lock held. It is
 	// called on the connection's receiving thread as soon as the last byte of the
 	// payload has landed in Mem; or, on failures, on another goroutine of the
-	// client's or inside of Submit. It must not block: all that comes on the
-	// connection waits for it. It may Submit.
+	// client's or inside of Submit, as a READ is that needs no message. It must not
+	// block: all that comes on the connection waits for it. It may Submit.
 	Done func(*Request)
 	// Owner is the caller's.
 	Owner any

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,6 +27,8 @@ type Config struct {
 	Stats func() ([]byte, error)
 	// Options are those that the server agrees to when a client asks.
 	Options wire.Options
+	// Share are files that clients on shm: listeners get; they stay open until Close.
+	Share []*os.File
 	// MessageTimeout bounds the time that a peer may take to send a message
 	// that it has begun, and to take an answer. Default 10 s.
 	MessageTimeout time.Duration
@@ -97,6 +100,7 @@ func (s *Server) Serve(l net.Listener) error {
 	}
 	defer s.wg.Done()
 	defer s.untrack(l)
+	transport.Share(l, s.cfg.Share...)
 	pause := time.Duration(0)
 	for {
 		c, err := l.Accept()

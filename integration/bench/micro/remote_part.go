@@ -51,7 +51,7 @@ func monitorPart(socket int) (err error) {
 	if n, err := fmt.Sscan(line, &size, &network); n == 0 {
 		return fmt.Errorf("read the size: %w", err)
 	}
-	store, err := monitor_memory.NewStore(monitor_memory.StoreConfig{Mem: size})
+	store, err := monitor_memory.NewStore(monitor_memory.StoreConfig{Mem: size, Share: network == "shm"})
 	if err != nil {
 		return err
 	}
@@ -59,7 +59,7 @@ func monitorPart(socket int) (err error) {
 	if err := threads.Block(monitorThreads); err != nil {
 		slog.Debug("monitor's threads", "err", err)
 	}
-	srv := server.New(server.Config{Store: store, Options: wire.OptSums, Log: slog.New(slog.DiscardHandler)})
+	srv := server.New(server.Config{Store: store, Share: store.Files(), Options: wire.OptSums, Log: slog.New(slog.DiscardHandler)})
 	address, remove, err := monitorAddress(network)
 	if err != nil {
 		return err
