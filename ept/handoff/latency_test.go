@@ -10,7 +10,7 @@ import (
 )
 
 // rounds of each measurement, taken in turns: the machine's speed drifts.
-const rounds = 5
+const rounds = 15
 
 // TestMissLatency measures a single demand miss over loopback TCP against its
 // floors. It asserts ratios only, and only where it is asked for, since a

@@ -68,7 +68,7 @@ func (l *link) session(ctx context.Context) error {
 		defer l.share(conn)()
 		l.once.Do(func() { close(l.ready) })
 		l.drain()
-		err = l.receive(s)
+		err = l.receive(conn, s)
 		level := slog.LevelInfo
 		if remote.KindOf(l.failed()) == remote.Closed { // by ourselves
 			level = slog.LevelDebug

@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"splitvm/remote"
+	"splitvm/remote/threads"
+	"splitvm/remote/transport"
 	"splitvm/remote/wire"
 )
 
@@ -37,7 +39,9 @@ const (
 )
 
 // receive takes answers from the stream until it fails.
-func (l *link) receive(s *wire.Stream) error {
+func (l *link) receive(conn transport.Conn, s *wire.Stream) error {
+	f := threads.Follow(threads.LongWindow, func() (int, bool) { return transport.SenderCPU(conn) })
+	defer f.Stop()
 	for n := 1; ; n++ {
 		if l.class == wire.Bulk {
 			s.SetPending()
@@ -51,14 +55,18 @@ func (l *link) receive(s *wire.Stream) error {
 		if !l.in.h.Op.IsAnswer() {
 			return errNotAnswer
 		}
-		if err := l.answer(s); err != nil {
+		alone, err := l.answer(s)
+		if err != nil {
 			return err
+		}
+		if l.class == wire.Demand {
+			f.Received(alone)
 		}
 	}
 }
 
-// answer completes the request that the header in l.in belongs to.
-func (l *link) answer(s *wire.Stream) error {
+// answer completes the request that the header in l.in belongs to; alone: there was no other.
+func (l *link) answer(s *wire.Stream) (alone bool, err error) {
 	h := &l.in.h
 	l.mu.Lock()
 	l.heard++
@@ -66,19 +74,20 @@ func (l *link) answer(s *wire.Stream) error {
 	switch {
 	case r == nil:
 		l.mu.Unlock()
-		return s.Skip(int(h.Length))
+		return false, s.Skip(int(h.Length))
 	case r.Op != h.Op.Request():
 		l.mu.Unlock()
-		return errAnswer
+		return false, errAnswer
 	case h.Length > 0:
 		r.state = landing
 		l.mu.Unlock()
 		if err := l.body(s, r); err != nil {
-			return err
+			return false, err
 		}
 		l.mu.Lock()
 	}
 	l.land(r)
+	alone = l.flight.n == 0
 	waiting := l.queue.head != nil && !l.sending
 	l.corked = l.class == wire.Bulk
 	s.SetAhead(l.ahead())
@@ -88,7 +97,7 @@ func (l *link) answer(s *wire.Stream) error {
 	if waiting {
 		l.drain() // there is a slot now
 	}
-	return nil
+	return alone, nil
 }
 
 // ahead returns how much to read together with the next header.

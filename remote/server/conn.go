@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"splitvm/remote"
+	"splitvm/remote/threads"
 	"splitvm/remote/transport"
 	"splitvm/remote/wire"
 )
@@ -165,6 +166,8 @@ func (c *conn) hello() error {
 // loop executes requests until the stream ends.
 func (c *conn) loop() error {
 	demand := c.greeting.Class == wire.Demand
+	f := threads.Follow(threads.Window, func() (int, bool) { return transport.SenderCPU(c.conn) })
+	defer f.Stop()
 	for {
 		if c.answers > 0 {
 			// Somebody waits for a demand: don't even look for more. Other
@@ -173,8 +176,12 @@ func (c *conn) loop() error {
 				if err := c.flush(); err != nil {
 					return err
 				}
+				f.Received(true)
 			} else {
 				c.stream.SetPending()
+				if demand {
+					f.Received(false)
+				}
 			}
 		}
 		if err := c.stream.Next(&c.h); err != nil {

@@ -3,6 +3,7 @@ package transport
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -55,7 +56,45 @@ func newSocket(fd int, peer string) (*socket, error) {
 			return nil, fmt.Errorf("set TCP_NODELAY to %s: %w", peer, err)
 		}
 	}
-	return &socket{fd: fd, peer: peer}, nil
+	return &socket{fd: fd, peer: peer, local: family != unix.AF_UNIX && sameHost(fd)}, nil
+}
+
+// sameHost tells whether both ends of a connection have the same address, which is then one of
+// this host, or are loopback addresses.
+func sameHost(fd int) bool {
+	own, err := unix.Getsockname(fd)
+	if err != nil {
+		return false
+	}
+	peer, err := unix.Getpeername(fd)
+	if err != nil {
+		return false
+	}
+	a, b := hostOf(own), hostOf(peer)
+	return a.IsValid() && a == b || a.IsLoopback() && b.IsLoopback()
+}
+
+// hostOf returns the IP address of a socket's end.
+func hostOf(end unix.Sockaddr) netip.Addr {
+	switch e := end.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrFrom4(e.Addr)
+	case *unix.SockaddrInet6:
+		return netip.AddrFrom16(e.Addr).Unmap()
+	}
+	return netip.Addr{}
+}
+
+// SenderCPU returns the CPU on which what a connection received last was sent. Known
+// for TCP between two processes of one host: the kernel receives a packet for the peer where
+// it was sent. From another host, it would be the CPU of the network card's interrupts.
+func SenderCPU(c Conn) (cpu int, ok bool) {
+	s, is := c.(*socket)
+	if !is || !s.local {
+		return 0, false
+	}
+	cpu, err := unix.GetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_INCOMING_CPU)
+	return cpu, err == nil && cpu >= 0
 }
 
 // peerName is the remote address, or for a unix socket, whose clients have no

@@ -11,8 +11,9 @@ import (
 
 // socket is a Conn over a blocking stream socket.
 type socket struct {
-	fd   int
-	peer string
+	fd    int
+	peer  string
+	local bool // a network connection with a process on this host
 
 	mu   sync.Mutex
 	shut bool // shut down or closed; guarded by mu

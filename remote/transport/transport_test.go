@@ -8,8 +8,11 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // connected returns both ends of a connection over a listener on address.
@@ -72,6 +75,41 @@ func TestShare(t *testing.T) {
 	}
 	if a, _ := connected(t, "unix:"+filepath.Join(t.TempDir(), "s"), f); len(FilesOf(a)) != 0 {
 		t.Error("a unix socket has files")
+	}
+}
+
+// The CPU of the sender is known over TCP on one host.
+func TestSenderCPU(t *testing.T) {
+	a, b := connected(t, "127.0.0.1:0")
+	for cpu := range min(runtime.NumCPU(), 4) {
+		sent := make(chan error)
+		go func() {
+			runtime.LockOSThread() // and never unlocked: the thread ends with its affinity
+			var set unix.CPUSet
+			set.Set(cpu)
+			err := unix.SchedSetaffinity(0, &set)
+			v := NewVec(1)
+			v.Add(make([]byte, 1))
+			if _, e := a.Send(v); err == nil {
+				err = e
+			}
+			sent <- err
+		}()
+		if err := <-sent; err != nil {
+			t.Skip("can't choose the CPU: ", err)
+		}
+		v := NewVec(1)
+		v.Add(make([]byte, 1))
+		if _, err := b.Recv(v); err != nil {
+			t.Fatal(err)
+		}
+		if at, ok := SenderCPU(b); !ok || at != cpu {
+			t.Errorf("sent on CPU %d: %d, %v", cpu, at, ok)
+		}
+	}
+	a, _ = connected(t, "unix:"+filepath.Join(t.TempDir(), "s"))
+	if cpu, ok := SenderCPU(a); ok {
+		t.Errorf("over a unix socket: CPU %d", cpu)
 	}
 }
 
