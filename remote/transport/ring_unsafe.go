@@ -28,6 +28,9 @@ type ring struct {
 	data                           []byte
 	mine                           uint32       // head of the producer, tail of the consumer
 	asleep                         atomic.Int32 // how many of this process sleep on it
+	// order is both rings': by it Go knows that what was copied into the one happened before
+	// what is taken from the other, as an answer is to what was sent.
+	order *atomic.Uint32
 }
 
 const (
@@ -47,7 +50,8 @@ func ringAt(mem []byte) *ring {
 	word := func(off int) *atomic.Uint32 { return (*atomic.Uint32)(unsafe.Pointer(&mem[off])) }
 	return &ring{
 		head: word(0), tail: word(64), consumerSleeps: word(128), producerSleeps: word(192),
-		data: mem[ringHeader:ringBytes],
+		data:  mem[ringHeader:ringBytes],
+		order: new(atomic.Uint32),
 	}
 }
 
@@ -77,6 +81,7 @@ func (r *ring) put(v *Vec) (int, error) {
 }
 
 func (r *ring) publish() {
+	r.order.Add(1)
 	r.head.Store(r.mine)
 	if r.consumerSleeps.Load() != 0 {
 		futexWake(r.head)
@@ -89,6 +94,7 @@ func (r *ring) take(v *Vec) (int, error) {
 	if there > ringSize {
 		return 0, errRing
 	}
+	r.order.Load()
 	taken := 0
 	for there > 0 && v.Len() > 0 {
 		at := int(r.mine & (ringSize - 1))

@@ -35,6 +35,7 @@ var _ Conn = (*shared)(nil)
 func newShared(mem []byte, life *net.UnixConn, peer string, server bool) *shared {
 	s := &shared{mem: mem, life: life, peer: peer}
 	s.in, s.out = ringAt(mem), ringAt(mem[ringBytes:])
+	s.in.order = s.out.order
 	if server {
 		s.in, s.out = s.out, s.in
 	}
