@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -20,11 +21,14 @@ import (
 // roleVariable names what this process is, if not the tests.
 const roleVariable = "SPLITVM_TEST_ROLE"
 
+// listenVariable is where a memory monitor listens.
+const listenVariable = "SPLITVM_TEST_LISTEN"
+
 func TestMain(m *testing.M) {
 	switch role := os.Getenv(roleVariable); role {
 	case "":
 		runtime.GOMAXPROCS(runtime.NumCPU() + 16)
-		os.Exit(m.Run())
+		os.Exit(withRaces(m.Run))
 	case "pager":
 		finish(servePager())
 	case "monitor":
@@ -32,6 +36,25 @@ func TestMain(m *testing.M) {
 	default:
 		finish(fmt.Errorf("no role %q", role))
 	}
+}
+
+// withRaces runs the tests, and fails them for data races in the processes that they start: of
+// a pager, which is killed or ends with its guest, nobody sees the exit status.
+func withRaces(run func() int) int {
+	dir, err := os.MkdirTemp("", "svm")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	os.Setenv("GORACE", "log_path="+filepath.Join(dir, "race"))
+	status := run()
+	reports, _ := filepath.Glob(filepath.Join(dir, "race*"))
+	for _, r := range reports {
+		text, _ := os.ReadFile(r)
+		fmt.Printf("a process of the tests has a data race:\n%s\n", text)
+		status = 1
+	}
+	return status
 }
 
 func finish(err error) {
@@ -65,8 +88,8 @@ func serveMonitor() error {
 		io.Copy(io.Discard, os.Stdin)
 		cancel()
 	}()
-	return memory.Run(ctx, memory.Config{Listen: []string{"127.0.0.1:0"}, Store: memory.StoreConfig{Mem: monitorMem}, Checksums: true,
-		Log: slog.New(slog.DiscardHandler), Ready: func(data []net.Addr, _ net.Addr) { fmt.Println(data[0]) }})
+	return memory.Run(ctx, memory.Config{Listen: []string{os.Getenv(listenVariable)}, Store: memory.StoreConfig{Mem: monitorMem}, Checksums: true,
+		Log: slog.New(slog.DiscardHandler), Ready: func(data []net.Addr, _ net.Addr) { fmt.Println(data[0].Network() + ":" + data[0].String()) }})
 }
 
 // role is the command of this binary in a role.
@@ -77,11 +100,17 @@ func role(name string) *exec.Cmd {
 	return cmd
 }
 
-// startMonitors starts n memory monitors, which end with the test.
+// startMonitors starts n memory monitors, which end with the test: the first over TCP,
+// the second through shared memory, and so on.
 func startMonitors(t testing.TB, n int) (addrs []string) {
 	t.Helper()
-	for range n {
+	for i := range n {
+		listen := "127.0.0.1:0"
+		if i%2 == 1 {
+			listen = "shm:" + filepath.Join(t.TempDir(), "memory")
+		}
 		cmd := role("monitor")
+		cmd.Env = append(cmd.Env, listenVariable+"="+listen)
 		in, err := cmd.StdinPipe()
 		must(t, err)
 		out, err := cmd.StdoutPipe()
