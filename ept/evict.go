@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -25,6 +26,7 @@ const (
 type evictor struct {
 	pager *Pager
 	wake  chan struct{}
+	busy  atomic.Bool // something is to do, or under way
 
 	mu    sync.Mutex
 	acked []*writeBack // answered, to be finished; guarded by mu
@@ -85,9 +87,11 @@ func (e *evictor) run(ctx context.Context) {
 			return
 		case <-e.wake:
 		}
+		e.busy.Store(true)
 		low, high := e.pager.watermarks()
 		e.finish()
 		if e.pager.budget.free() >= low {
+			e.busy.Store(e.underWay > 0)
 			continue
 		}
 		for ctx.Err() == nil && e.pager.budget.free()+e.leaving < high {
@@ -99,6 +103,7 @@ func (e *evictor) run(ctx context.Context) {
 		if e.pager.budget.free() < low && e.underWay == 0 {
 			time.AfterFunc(time.Millisecond, e.kick) // all lines are in transitions
 		}
+		e.busy.Store(e.underWay > 0)
 	}
 }
 

@@ -36,11 +36,19 @@ func (sh *shard) serve() {
 			sh.pager.broken(err)
 			return
 		}
-		read := time.Now()
-		sh.pager.stats.Batches.Add(1)
-		for i := range events {
-			sh.fault(&events[i], read)
+		if len(events) == 1 {
+			sh.soon(time.Now())
 		}
+		sh.take(events)
+	}
+}
+
+// take handles a batch of events.
+func (sh *shard) take(events []uffd.Event) {
+	read := time.Now()
+	sh.pager.stats.Batches.Add(1)
+	for i := range events {
+		sh.fault(&events[i], read)
 	}
 }
 

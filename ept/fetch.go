@@ -100,6 +100,7 @@ func (r *demandRead) ReadDone(absent *remote.LineSet, err error) {
 	end := time.Now()
 	p.stats.Install.Observe(end.Sub(arrived))
 	p.stats.Miss.Observe(end.Sub(began))
+	j.shard.linger(end)
 }
 
 // failed tries again, with another owner and more slowly, until the deadline.

@@ -33,6 +33,13 @@ func (o *outstanding) remove(r *demandRead) {
 	o.mu.Unlock()
 }
 
+// none tells whether no READ is under way.
+func (o *outstanding) none() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.reads) == 0
+}
+
 // retry has the watchdog try r again at a time.
 func (o *outstanding) retry(r *demandRead, at time.Time) {
 	o.mu.Lock()

@@ -119,7 +119,7 @@ func newPager(cfg Config) (*Pager, error) {
 
 func (p *Pager) newShard(i int, f *uffd.File) (*shard, error) {
 	sh := &shard{pager: p, index: i, faults: f, policy: p.kind.New(int(p.cfg.Capacity) / p.cfg.Layout.Shards),
-		held: held{copies: make(map[excache.Line]heldCopy)}}
+		held: held{copies: make(map[excache.Line]heldCopy)}, lingering: lingering{reader: uffd.NewReader(f)}}
 	var err error
 	if sh.faulted, err = prefetch.ByName(p.cfg.Prefetch); err != nil {
 		return nil, err

@@ -14,10 +14,11 @@ import (
 // shard is a part of the lines with a userfaultfd, a fault thread and a policy
 // of its own.
 type shard struct {
-	pager  *Pager
-	index  int
-	faults *uffd.File
-	thread atomic.Int32 // the fault thread's id; 0 before it has begun
+	pager     *Pager
+	index     int
+	faults    *uffd.File
+	thread    atomic.Int32 // the fault thread's id; 0 before it has begun
+	lingering lingering
 
 	mu       sync.Mutex
 	policy   policy.Policy

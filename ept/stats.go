@@ -14,9 +14,9 @@ type stats struct {
 
 	Dirty atomic.Int64
 
-	Batches, Foreign, Starved, NoMemory, ReadErrors, WriteErrors atomic.Uint64
-	Evicted, WrittenBack, ZeroLines, Hot, WriteMessages          atomic.Uint64
-	Ahead, AheadZero, AheadFailed, Opened, MarksUsed, MarksLost  atomic.Uint64
+	Batches, Polled, Foreign, Starved, NoMemory, ReadErrors, WriteErrors atomic.Uint64
+	Evicted, WrittenBack, ZeroLines, Hot, WriteMessages                  atomic.Uint64
+	Ahead, AheadZero, AheadFailed, Opened, MarksUsed, MarksLost          atomic.Uint64
 
 	Queue, Wire, WireAhead, Install, Miss, Minor, WriteBack Histogram
 }
@@ -143,7 +143,8 @@ type Stats struct {
 	Foreign  uint64 `json:"faults_foreign"`  // of addresses that aren't guest memory
 
 	Batches       uint64 `json:"event_batches"`
-	Starved       uint64 `json:"faults_starved"` // waited for a free frame
+	Polled        uint64 `json:"event_batches_polled"` // of them taken by who had woken the vCPU
+	Starved       uint64 `json:"faults_starved"`       // waited for a free frame
 	NoMemory      uint64 `json:"host_no_memory"`
 	ReadErrors    uint64 `json:"read_errors"`
 	WriteErrors   uint64 `json:"write_errors"`
@@ -197,7 +198,7 @@ func (p *Pager) Stats() Stats {
 		Capacity: p.budget.capacity.Load(), Used: p.budget.used.Load(), Dirty: s.Dirty.Load(),
 		Zero: s.Zero.Load(), Missed: s.Missed.Load(), Held: s.Held.Load(), Waited: s.Waited.Load(),
 		Upgrade: s.Upgrade.Load(), Resident: s.Resident.Load(), Late: s.Late.Load(), Foreign: s.Foreign.Load(),
-		Batches: s.Batches.Load(), Starved: s.Starved.Load(), NoMemory: s.NoMemory.Load(),
+		Batches: s.Batches.Load(), Polled: s.Polled.Load(), Starved: s.Starved.Load(), NoMemory: s.NoMemory.Load(),
 		ReadErrors: s.ReadErrors.Load(), WriteErrors: s.WriteErrors.Load(), Evicted: s.Evicted.Load(),
 		WrittenBack: s.WrittenBack.Load(), ZeroLines: s.ZeroLines.Load(), Hot: s.Hot.Load(), WriteMessages: s.WriteMessages.Load(),
 		Ahead: s.Ahead.Load(), AheadZero: s.AheadZero.Load(), AheadFailed: s.AheadFailed.Load(), Opened: s.Opened.Load(),

@@ -37,16 +37,33 @@ type Reader struct {
 	file   *File
 	raw    [MaxEvents * messageSize]byte
 	events [MaxEvents]Event
+	vec    [1][]byte // raw, for TryRead
 }
 
 // NewReader returns a reader of f's events.
-func NewReader(f *File) *Reader { return &Reader{file: f} }
+func NewReader(f *File) *Reader {
+	r := &Reader{file: f}
+	r.vec[0] = r.raw[:]
+	return r
+}
 
 // Read returns the events that are queued, in the order of the kernel's queue,
 // none if there are none. It doesn't block unless the File is set to: then it
 // blocks the thread, not just the goroutine. The slice is valid until the next call.
 func (r *Reader) Read() ([]Event, error) {
 	n, err := unix.Read(r.file.fd, r.raw[:])
+	if err == unix.EAGAIN || err == unix.EINTR {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, wrap("read userfaultfd events", err)
+	}
+	return decode(r.raw[:n], r.events[:0])
+}
+
+// TryRead is Read that doesn't block, whatever the File is set to.
+func (r *Reader) TryRead() ([]Event, error) {
+	n, err := unix.Preadv2(r.file.fd, r.vec[:], -1, unix.RWF_NOWAIT)
 	if err == unix.EAGAIN || err == unix.EINTR {
 		return nil, nil
 	}
