@@ -47,7 +47,9 @@ func (sh *shard) serve() {
 func (sh *shard) take(events []uffd.Event) {
 	read := time.Now()
 	sh.pager.stats.Batches.Add(1)
+	sh.lingering.taken.Add(int32(len(events)))
 	for i := range events {
+		sh.lingering.taken.Add(-1)
 		sh.fault(&events[i], read)
 	}
 }

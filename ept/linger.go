@@ -21,8 +21,9 @@ const (
 
 // lingering is what a shard has for it.
 type lingering struct {
-	woke atomic.Int64 // when a vCPU was woken last, in nanoseconds after lingerSince; 0: its next fault was seen
-	bet  bet
+	woke  atomic.Int64 // when a vCPU was woken last, in nanoseconds after lingerSince; 0: its next fault was seen
+	taken atomic.Int32 // events that were read and wait for their turn
+	bet   bet
 
 	mu     sync.Mutex // of who polls
 	reader *uffd.Reader
@@ -35,7 +36,7 @@ func (sh *shard) linger(woken time.Time) {
 	p := sh.pager
 	g := &sh.lingering
 	g.woke.Store(int64(woken.Sub(lingerSince)))
-	if !g.bet.on() || p.evictor.busy.Load() || !p.outstanding.none() || !g.mu.TryLock() {
+	if !g.bet.on() || g.taken.Load() > 0 || p.evictor.busy.Load() || !p.outstanding.none() || !g.mu.TryLock() {
 		return
 	}
 	defer g.mu.Unlock()

@@ -12,8 +12,8 @@
 // line. A vRegion is an index from line to frame number (package remote/onesided):
 // 8 bytes a line, in pages of 512 lines, nothing for pages that were never touched.
 // With a listener on shm: the slab is a memory file, and clients on the host read
-// lines from it by themselves. The frames of such a store are not freed any other way:
-// a client holds no reference, and finds out from the index that it was too late.
+// lines from it by themselves. They hold no reference to a frame: if it is freed
+// meanwhile, the index tells them so.
 //
 // The index is the only way to a frame, and a line's contents are never changed
 // in place. A write is received into free frames, is checked, and then takes

@@ -24,7 +24,7 @@ type Stats struct {
 	BytesHeld  int64              `json:"bytes_held"`
 	Backed     int64              `json:"bytes_backed"` // held, warm, spare and under way
 	LinesIn    uint64             `json:"lines_written"`
-	LinesOut   uint64             `json:"lines_read"` // sent; clients on shm: read others themselves
+	LinesOut   uint64             `json:"lines_read"` // and sent, without those that clients on shm: read themselves
 	Conns      int64              `json:"connections"`
 	Garbage    uint64             `json:"connections_garbage"`
 	Refused    map[string]uint64  `json:"refused,omitempty"` // by kind
