@@ -1,7 +1,8 @@
 // Package threads makes Go's runtime fit for a process whose threads are in
 // blocking system calls most of the time: a pager, a memory monitor, a VMM.
 //
-// What it isn't: where threads run (the kernel decides), nor their number.
+// What it isn't: where threads run (the kernel decides, but for those that follow their
+// messages: see Follower), nor their number.
 //
 // The runtime lends each thread one of its processors (P), also while it is
 // blocked, and takes that away after 10 ms. Two things follow for a thread that
