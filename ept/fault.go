@@ -36,16 +36,16 @@ func (sh *shard) serve() {
 			sh.pager.broken(err)
 			return
 		}
+		read := time.Now()
 		if len(events) == 1 {
-			sh.soon(time.Now())
+			sh.soon(read)
 		}
-		sh.take(events)
+		sh.take(events, read)
 	}
 }
 
 // take handles a batch of events.
-func (sh *shard) take(events []uffd.Event) {
-	read := time.Now()
+func (sh *shard) take(events []uffd.Event, read time.Time) {
 	sh.pager.stats.Batches.Add(1)
 	sh.lingering.taken.Add(int32(len(events)))
 	for i := range events {

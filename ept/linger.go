@@ -48,7 +48,7 @@ func (sh *shard) linger(woken time.Time) {
 		if len(events) > 0 {
 			g.bet.ended(true)
 			p.stats.Polled.Add(1)
-			sh.take(events)
+			sh.take(events, time.Now())
 			return
 		}
 	}
