@@ -12,6 +12,7 @@ import (
 
 	"splitvm/monitors/global"
 	"splitvm/monitors/global/place"
+	"splitvm/remote/threads"
 )
 
 const description = `Keeps the rack together, until SIGINT or SIGTERM: which monitors are there,
@@ -33,6 +34,10 @@ Examples:
 
    # one of any number, with the state in an etcd cluster that is there already (keys below /splitvm/)
    splitvm monitor global --listen 10.0.0.1:7400 --name a --etcd-endpoints http://10.0.0.21:2379,http://10.0.0.22:2379`
+
+// niceValue of a global monitor: etcd's leases and elections need little of the CPUs,
+// but that in time (etcd's guide, "Tuning", has it for etcd).
+const niceValue = -15
 
 func command() *cli.Command {
 	var names []string
@@ -82,11 +87,15 @@ func run(ctx context.Context, c *cli.Command) error {
 	if err != nil {
 		return &usageError{fmt.Errorf("monitor global: %w", err)}
 	}
+	log := logger(c.Bool("verbose"))
+	if err := threads.Nice(niceValue); err != nil {
+		log.Warn("busy vNodes on this host can delay the rack: give the process CAP_SYS_NICE", "err", err)
+	}
 	return global.Run(ctx, global.Config{
 		Listen: c.String("listen"), Name: c.String("name"), Lease: c.Duration("lease"), RepairAfter: c.Duration("repair-after"), Policy: policy,
 		Etcd:             global.Etcd{Endpoints: c.StringSlice("etcd-endpoints"), Dir: c.String("data"), Name: c.String("name"), Peers: c.String("peers")},
 		MemoryOvercommit: c.Float("memory-overcommit"), VCPUOvercommit: c.Float("vcpu-overcommit"), DiskOvercommit: c.Float("disk-overcommit"),
-		Metrics: c.String("metrics"), Log: logger(c.Bool("verbose")),
+		Metrics: c.String("metrics"), Log: log,
 	})
 }
 
