@@ -108,7 +108,7 @@ func (r *rackRecord) revive(ctx context.Context) error {
 	return r.complete(ctx)
 }
 
-// start starts a monitor of a rack in a session of its own.
+// start starts a monitor of a rack, which no signal to this command's group reaches.
 func (p *rackProcess) start(dir string) error {
 	log, err := os.OpenFile(p.Log, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
@@ -122,7 +122,7 @@ func (p *rackProcess) start(dir string) error {
 	cmd := exec.Command(self, p.Args...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Env = append(os.Environ(), rackMark+dir)
-	cmd.SysProcAttr = &unix.SysProcAttr{Setsid: true}
+	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", p.Name, err)
 	}

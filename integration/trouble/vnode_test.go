@@ -80,7 +80,7 @@ func runVNode(ctx context.Context, t testing.TB, binary string, flags ...string)
 	v.cmd = exec.CommandContext(ctx, binary, append([]string{"run", "--kernel", kernel, "--mem", "64M", "--excache", "4M", "--serial", v.serial}, flags...)...)
 	v.cmd.Env = append(os.Environ(), "SPLITVM_RUN_DIR="+dir)
 	v.cmd.Stdout, v.cmd.Stderr = &v.out, &v.out
-	v.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	v.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	v.cmd.WaitDelay = 5 * time.Second
 	must(t, v.cmd.Start())
 	go func() {

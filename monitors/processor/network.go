@@ -90,7 +90,7 @@ func (m *monitor) startNetwork(mark string) (*process, *exec.Cmd, error) {
 	c := m.cfg.Network(m.networkPath())
 	c.Stdout, c.Stderr = log, log
 	c.Env = append(os.Environ(), mark)
-	c.SysProcAttr = &unix.SysProcAttr{Setsid: true}
+	c.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
 	if err := c.Start(); err != nil {
 		return nil, nil, err
 	}

@@ -73,7 +73,7 @@ func (r *run) start(command func(Launch) *exec.Cmd, m *monitor) error {
 	r.child = command(Launch{VNode: r.vnode, Placer: m.placerPath(), Network: m.networkPath(), Status: r.file("status"), ExCache: r.excache, Volumes: r.disks})
 	r.child.Stdout, r.child.Stderr = out, errs
 	r.child.Env = append(os.Environ(), markVNode+r.mark(), "SPLITVM_RUN_DIR="+m.controlDir())
-	r.child.SysProcAttr = &unix.SysProcAttr{Setsid: true}
+	r.child.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
 	if err := r.child.Start(); err != nil {
 		return err
 	}
