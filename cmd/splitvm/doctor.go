@@ -13,8 +13,8 @@ func doctorCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "doctor",
 		Usage: "tell whether this host can run vNodes, and what to change where not",
-		Description: `Looks at KVM and the speed of its ring 0, userfaultfd, tap devices, and
-memory and descriptor limits. Exits with 1 if vNodes can't run.
+		Description: `Looks at KVM and the speed of its ring 0, userfaultfd, tap devices,
+memory and descriptor limits, and how CPUs are shared. Exits with 1 if vNodes can't run.
 
 Examples:
    splitvm doctor

@@ -35,7 +35,7 @@ type Check struct {
 // its ring 0, userfaultfd, tap devices and limits.
 func Host(ctx context.Context) []Check {
 	checks := kvmChecks(ctx)
-	return append(checks, userfaultfd(), tap(), openFiles(), addressSpace(), mapCount(), overcommit(), freeMemory(), cgroupMemory())
+	return append(checks, userfaultfd(), tap(), openFiles(), addressSpace(), mapCount(), overcommit(), freeMemory(), cgroupMemory(), autogroup())
 }
 
 func ok(name, format string, args ...any) Check {

@@ -21,3 +21,17 @@ func TestHostChecksAreActionable(t *testing.T) {
 		}
 	}
 }
+
+func TestInRootCPUGroup(t *testing.T) {
+	for groups, want := range map[string]bool{
+		"":                                      true,
+		"0::/\n":                                true,
+		"0::/user.slice/a.scope\n":              false,
+		"2:cpuset:/a\n1:cpu,cpuacct:/\n0::/a\n": true,
+		"1:cpuacct,cpu:/a\n0::/\n":              false,
+	} {
+		if is := inRootCPUGroup(groups); is != want {
+			t.Errorf("%q: %v, want %v", groups, is, want)
+		}
+	}
+}

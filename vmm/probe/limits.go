@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -92,6 +93,38 @@ func cgroupMemory() Check {
 			return ok(name, "no limit below 4 GiB")
 		}
 	}
+}
+
+// autogroup tells whether each session has its own share of the CPUs (sched(7)). With
+// many, on Linux 6.18, some wait for seconds. A process in a control group for CPUs is in
+// that one's.
+func autogroup() Check {
+	const name = "autogroup"
+	on, err := readInt("/proc/sys/kernel/sched_autogroup_enabled")
+	if err != nil || on == 0 {
+		return ok(name, "no")
+	}
+	if groups, err := os.ReadFile("/proc/self/cgroup"); err == nil && !inRootCPUGroup(string(groups)) {
+		return ok(name, "not for this process: it is in a control group")
+	}
+	return bad(name, Warn, "start a rack's monitors from one session, as `splitvm rack up` does, or sysctl kernel.sched_autogroup_enabled=0", "each session has its own share of the CPUs")
+}
+
+// inRootCPUGroup reads /proc/PID/cgroup (cgroups(7)): of version 1 if that has the
+// controller for CPUs, else of version 2.
+func inRootCPUGroup(groups string) bool {
+	root := true
+	for line := range strings.Lines(groups) {
+		id, rest, _ := strings.Cut(strings.TrimSpace(line), ":")
+		controllers, path, _ := strings.Cut(rest, ":")
+		if slices.Contains(strings.Split(controllers, ","), "cpu") {
+			return path == "/"
+		}
+		if id == "0" && controllers == "" {
+			root = path == "/"
+		}
+	}
+	return root
 }
 
 func meminfo(field string) (int64, error) {
