@@ -108,7 +108,7 @@ func (r *rackRecord) revive(ctx context.Context) error {
 	return r.complete(ctx)
 }
 
-// start starts a monitor of a rack, which no signal to this command's group reaches.
+// start starts a monitor of a rack in a process group of its own.
 func (p *rackProcess) start(dir string) error {
 	log, err := os.OpenFile(p.Log, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
