@@ -15,6 +15,7 @@ import (
 	"time"
 
 	gb "splitvm/guest/bare"
+	"splitvm/integration/programs"
 	"splitvm/integration/require"
 )
 
@@ -38,9 +39,7 @@ func command(t testing.TB) string {
 	dir, err := os.MkdirTemp("", "splitvm-test-")
 	must(t, err)
 	built = filepath.Join(dir, "splitvm")
-	if out, err := exec.Command("go", "build", "-o", built, "splitvm/cmd/splitvm").CombinedOutput(); err != nil {
-		t.Fatalf("build splitvm: %v\n%s", err, out)
-	}
+	programs.Build(t, dir, "splitvm/cmd/splitvm")
 	return built
 }
 

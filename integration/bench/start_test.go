@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"splitvm/integration/programs"
 	"splitvm/integration/require"
 )
 
@@ -15,11 +16,9 @@ import (
 // light: that does not depend on how busy the host is.
 func TestStart(t *testing.T) {
 	require.KVM(t)
-	binary := filepath.Join(t.TempDir(), "splitvm")
-	if out, err := exec.Command("go", "build", "-o", binary, "splitvm/cmd/splitvm").CombinedOutput(); err != nil {
-		t.Fatalf("build splitvm: %v\n%s", err, out)
-	}
-	r, err := Start(t.Context(), StartConfig{Binary: binary, Memory: 4 << 30, CPUs: 2, Runs: 3, Patience: time.Minute})
+	dir := t.TempDir()
+	programs.Build(t, dir, "splitvm/cmd/splitvm")
+	r, err := Start(t.Context(), StartConfig{Binary: filepath.Join(dir, "splitvm"), Memory: 4 << 30, CPUs: 2, Runs: 3, Patience: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +31,7 @@ func TestStart(t *testing.T) {
 	if r.Overhead.Max > 30 || r.Private.Max >= r.Overhead.Max {
 		t.Errorf("the VMM has %.1f MiB, %.1f of them private; want 30 at most", r.Overhead.Max, r.Private.Max)
 	}
-	_, err = Start(t.Context(), StartConfig{Binary: binary, Memory: 1, CPUs: 1, Runs: 1, Patience: time.Minute})
+	_, err = Start(t.Context(), StartConfig{Binary: filepath.Join(dir, "splitvm"), Memory: 1, CPUs: 1, Runs: 1, Patience: time.Minute})
 	if err == nil || !strings.Contains(err.Error(), "memory size") {
 		t.Errorf("a guest without memory: %v", err)
 	}

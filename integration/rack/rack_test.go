@@ -13,32 +13,36 @@ import (
 	"testing"
 	"time"
 
+	"splitvm/integration/programs"
 	"splitvm/integration/require"
 )
 
+// program is the splitvm that TestMain removes.
 var program string
 
 func TestMain(m *testing.M) {
 	if at := os.Getenv(etcdVariable); at != "" {
 		os.Exit(serveEtcd(at))
 	}
-	os.Exit(build(m))
+	code := m.Run()
+	if program != "" {
+		os.RemoveAll(filepath.Dir(program))
+	}
+	os.Exit(code)
 }
 
-// build builds the program under test once.
-func build(m *testing.M) int {
+// build builds the program under test, once. Tests are not parallel.
+func build(t testing.TB) {
+	t.Helper()
+	if program != "" {
+		return
+	}
 	dir, err := os.MkdirTemp("", "svm")
 	if err != nil {
-		panic(err)
+		t.Fatal(err)
 	}
-	defer os.RemoveAll(dir)
 	program = filepath.Join(dir, "splitvm")
-	cmd := exec.Command("go", "build", "-o", dir+"/", "splitvm/cmd/splitvm", "splitvm/cmd/splitvm-global")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		panic(fmt.Sprintf("%v: %s", err, out))
-	}
-	return m.Run()
+	programs.Build(t, dir, "splitvm/cmd/splitvm", "splitvm/cmd/splitvm-global")
 }
 
 // rack is one that is up.
@@ -53,6 +57,7 @@ func up(t testing.TB, flags ...string) *rack {
 	t.Helper()
 	require.KVM(t)
 	require.UFFD(t)
+	build(t)
 	dir, err := os.MkdirTemp("", "svm") // t.TempDir is too long for unix sockets
 	if err != nil {
 		t.Fatal(err)

@@ -14,17 +14,16 @@ import (
 	"time"
 
 	gb "splitvm/guest/bare"
+	"splitvm/integration/programs"
 	"splitvm/remote/transport"
 )
 
 // build builds the splitvm command.
 func build(t testing.TB) string {
 	t.Helper()
-	binary := filepath.Join(t.TempDir(), "splitvm")
-	if out, err := exec.Command("go", "build", "-o", binary, "splitvm/cmd/splitvm").CombinedOutput(); err != nil {
-		t.Fatalf("build splitvm: %v\n%s", err, out)
-	}
-	return binary
+	dir := t.TempDir()
+	programs.Build(t, dir, "splitvm/cmd/splitvm")
+	return filepath.Join(dir, "splitvm")
 }
 
 // monitorCommand is a `splitvm monitor memory`.
